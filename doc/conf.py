@@ -1,0 +1,42 @@
+"""Configuration of the Sphinx build: ``sphinx-build doc doc/_build/html``."""
+
+from skglmm import __version__
+
+project = "skglmm"
+author = "the skglmm developers"
+copyright = "2026, the skglmm developers"
+version = release = __version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build"]
+
+autosummary_generate = True
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3", None),
+    "numpy": ("https://numpy.org/doc/stable", None),
+    "pandas": ("https://pandas.pydata.org/docs", None),
+    "sklearn": ("https://scikit-learn.org/stable", None),
+}
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/(plot|first)_",
+    "reference_url": {"skglmm": None},
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("skglmm",),
+    "abort_on_example_error": True,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"skglmm {release}"
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}

@@ -1,0 +1,123 @@
+"""Working coordinates of the fixed and random columns.
+
+The engine sees centred, scaled and orthonormalised columns, so that a predictor in
+metres or in nanometres, or a year without its centre, gives the same iterations and
+loses no digits. Every coding is linear; its inverse is applied to the estimates.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+# Share of a column's length that must be its own for it to count as independent of
+# the columns before it.
+INDEPENDENT = 1e-7
+_CONSTANT = 1e-13
+
+
+@dataclass(frozen=True)
+class FixedCoding:
+    """Orthonormal fixed columns and the way back to the user's.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n_rows, rank)
+        Working columns W with W' diag(w) W = n I.
+    transform : ndarray of shape (n_columns, rank)
+        W = D transform for the user's columns D (the intercept first, if any);
+        rows of aliased columns are zero.
+    aliased : ndarray of shape (n_columns,), bool
+        Columns that are constant or depend on the columns before them.
+    """
+
+    columns: np.ndarray
+    transform: np.ndarray
+    aliased: np.ndarray
+
+    @property
+    def log_volume(self):
+        """log |det| of the transform between independent columns."""
+        return np.linalg.slogdet(self.transform[~self.aliased])[1]
+
+
+def code_fixed(X, weight, fit_intercept):
+    """Code fixed columns X (n_rows, p), with frequency weights (n_rows,)."""
+    n_rows, p = X.shape
+    total = weight.sum()
+    first = int(fit_intercept)
+    mean = weight @ X / total if fit_intercept else np.zeros(p)
+    centred = X - mean
+    scale = np.sqrt(weight @ centred**2 / total)
+    size = np.max(np.abs(X), axis=0, initial=0.0)
+    varies = scale > _CONSTANT * size
+    keep = np.flatnonzero(varies)
+    if keep.size < p:
+        centred = centred[:, keep]
+    centred /= scale[keep]
+    root = _triangular_root(centred, weight, total)
+    if root is None:
+        keep_of, root = _independent(centred, weight, total)
+        keep, centred = keep[keep_of], centred[:, keep_of]
+    inverse = linalg.solve_triangular(root, np.eye(len(keep)))
+    columns = np.empty((n_rows, first + len(keep)))
+    columns[:, :first] = 1.0
+    columns[:, first:] = centred @ inverse
+    transform = np.zeros((first + p, first + len(keep)))
+    transform[first + keep, first:] = inverse / scale[keep][:, None]
+    if fit_intercept:
+        transform[0, 0] = 1.0
+        transform[0, 1:] = -mean @ transform[1:, 1:]
+    aliased = np.ones(first + p, dtype=bool)
+    aliased[:first] = False
+    aliased[first + keep] = False
+    return FixedCoding(columns, transform, aliased)
+
+
+def _triangular_root(columns, weight, total):
+    """R with R'R = X'WX / n, or None where that loses too many digits."""
+    if not columns.shape[1]:
+        return np.empty((0, 0))
+    gram = columns.T @ (weight[:, None] * columns) / total
+    try:
+        root = np.linalg.cholesky(gram).T
+    except np.linalg.LinAlgError:
+        return None
+    return root if np.min(np.diag(root)) > 1e-3 else None
+
+
+def _independent(columns, weight, total):
+    """Columns that do not depend on earlier ones, and their triangular factor."""
+    rows = np.sqrt(weight / total)[:, None] * columns
+    keep = np.arange(columns.shape[1])
+    while True:
+        root = np.linalg.qr(rows[:, keep], mode="r")
+        own = np.zeros(len(keep))
+        own[: len(root)] = np.abs(np.diag(root))
+        dependent = own < INDEPENDENT * np.linalg.norm(root, axis=0)
+        if not dependent.any():
+            return keep, root
+        keep = np.delete(keep, np.argmax(dependent))
+
+
+def code_random(z, weight, covariance):
+    """Recoding R (q, q) of row values z, so that z R is well scaled.
+
+    Any invertible R leaves a model with a full covariance as it is; a diagonal one
+    allows a scale for each effect, a scalar one a common scale.
+    """
+    q = z.shape[1]
+    gram = z.T @ (weight[:, None] * z) / weight.sum()
+    scale = np.sqrt(np.diag(gram))
+    scale[scale == 0] = 1.0
+    if covariance == "scalar":
+        return np.eye(q) / np.sqrt(np.mean(scale**2))
+    if covariance == "full" and q > 1:
+        correlation = gram / np.outer(scale, scale)
+        try:
+            root = np.linalg.cholesky(correlation)
+        except np.linalg.LinAlgError:
+            return np.diag(1.0 / scale)
+        if np.min(np.diag(root)) > 1e-6:
+            return np.diag(1.0 / scale) @ np.linalg.inv(root).T
+    return np.diag(1.0 / scale)

@@ -1,0 +1,362 @@
+"""Rows and terms in the order that the engine wants them (numpy only)."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+
+MAX_CORE = 8_000
+MAX_PAIRS = 150_000_000
+# Measured on two cores. A level that touches more than a `HEAVY_SHARE` of the core
+# costs less as a dense row than as a list of pairs.
+HEAVY_SHARE = 0.08
+_SECONDS_A_PAIR = 25e-9
+_SECONDS_A_CORE_FLOP = 1.2e-10
+_SECONDS_A_HEAVY_FLOP = 1.2e-10
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One random factor as numbers.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_rows,), int32
+        Level of each row, ``0 .. n_levels - 1``, every level present.
+    n_levels : int
+    z : ndarray of shape (n_rows, n_effects) or None
+        Row values of the effects; None for an intercept alone.
+    covariance : {"full", "diag", "scalar"}
+    name : object
+        For messages only.
+    """
+
+    codes: np.ndarray
+    n_levels: int
+    z: np.ndarray | None = None
+    covariance: str = "full"
+    name: object = None
+
+    @property
+    def n_effects(self):
+        return 1 if self.z is None else self.z.shape[1]
+
+    @property
+    def size(self):
+        return self.n_levels * self.n_effects
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which factors are eliminated one after the other, which form the core.
+
+    Parameters
+    ----------
+    chain, core : tuple of int
+        Positions of the factors. Each factor of the chain is nested in all later ones.
+    n_core : int
+        Columns of the dense core.
+    n_pairs : int
+        Pairs of core columns that meet in an eliminated level, heavy levels apart.
+    n_heavy : int
+        Rows (levels times effects) of the eliminated levels that are held as
+        dense rows because they touch much of the core.
+    """
+
+    chain: tuple
+    core: tuple
+    n_core: int = 0
+    n_pairs: int = 0
+    n_heavy: int = 0
+
+    @property
+    def kind(self):
+        if self.core:
+            return "core"
+        return {0: "fixed", 1: "single"}.get(len(self.chain), "nested")
+
+    @property
+    def seconds(self):
+        """Rough cost of one evaluation beyond the row-free sums, in seconds."""
+        return (
+            self.n_pairs * _SECONDS_A_PAIR
+            + self.n_core**3 * _SECONDS_A_CORE_FLOP
+            + self.n_heavy * self.n_core**2 * _SECONDS_A_HEAVY_FLOP
+        )
+
+    def check_size(self):
+        """Refuse what the dense core cannot hold, and say what was too large."""
+        if self.n_core > MAX_CORE or self.n_pairs > MAX_PAIRS:
+            raise ValueError(
+                f"The crossed factors are too large for this version: after the "
+                f"largest factor is eliminated, a dense matrix of {self.n_core:,} "
+                f"columns (at most {MAX_CORE:,}) built from {self.n_pairs:,} pairs of "
+                f"levels that meet (at most {MAX_PAIRS:,}) is left. Drop or coarsen "
+                "one of the crossed factors."
+            )
+
+
+@dataclass(frozen=True)
+class GroupedDesign:
+    """A grouped problem in engine order.
+
+    Parameters
+    ----------
+    factors : tuple of Factor
+        Chain then core; rows and levels in engine order.
+    plan : Plan
+    level_order : tuple of ndarray or None
+        For each factor the engine's place of each of the user's levels; None
+        when they are the same.
+    order : ndarray or None
+        The user's row at each engine row; None when the rows stay as they are.
+    index : dict
+        The integer arrays of `engine.structure.index_spec`.
+    row_cell : tuple of tuple of ndarray
+        For each chain and core factor the first cell that a row falls into.
+    """
+
+    factors: tuple
+    plan: Plan
+    level_order: tuple
+    order: np.ndarray | None
+    index: dict
+    row_cell: tuple
+
+    def rows(self, values):
+        """Row values in engine order."""
+        return values if self.order is None else values[self.order]
+
+    def to_user(self, r, by_level):
+        """Values with engine levels on the last axis, in the user's level order."""
+        order = self.level_order[r]
+        return by_level if order is None else by_level[..., order]
+
+
+def build_design(factors):
+    """Sort the rows, choose the plan and index who touches whom.
+
+    Parameters
+    ----------
+    factors : list of Factor
+        As the user ordered them.
+
+    Returns
+    -------
+    design : GroupedDesign
+
+    Raises
+    ------
+    ValueError
+        If the crossed factors need more than the dense core can hold.
+    """
+    if not factors:
+        index = {"n_levels": np.zeros(0, np.int32), "parent": ()}
+        return GroupedDesign((), Plan((), ()), (), None, index, ())
+    chain = _longest_chain(factors)
+    order = None
+    for r in chain:  # from the least to the most significant key
+        codes = factors[r].codes if order is None else factors[r].codes[order]
+        if np.any(codes[1:] < codes[:-1]):
+            step = counting_sort(codes, factors[r].n_levels)
+            order = step if order is None else order[step]
+    if order is not None:
+        factors = [
+            replace(f, codes=f.codes[order], z=None if f.z is None else f.z[order])
+            for f in factors
+        ]
+    level_order = [None] * len(factors)
+    for r in chain[:-1]:
+        factors[r], level_order[r] = _relabel(factors[r])
+
+    rest = [r for r in range(len(factors)) if r not in chain]
+    meets = {
+        (t, c): _meetings(factors[t], factors[c]) for t in chain for c in rest
+    }
+    plan = _cheapest_plan(factors, chain, rest, meets)
+    plan.check_size()
+    if plan.core:
+        for t in plan.chain:
+            for c in plan.core:
+                if (t, c) not in meets:
+                    meets[t, c] = _meetings(factors[t], factors[c])
+    index, row_cell = _index(factors, plan, meets)
+    engine = plan.chain + plan.core
+    return GroupedDesign(
+        factors=tuple(factors[r] for r in engine),
+        plan=plan,
+        level_order=tuple(level_order[r] for r in engine),
+        order=order,
+        index=index,
+        row_cell=row_cell,
+    )
+
+
+def counting_sort(codes, n):
+    """Stable order that sorts integer codes below n, in linear time."""
+    rows = np.arange(len(codes), dtype=np.int32)
+    marks = np.ones(len(codes), dtype=np.int8)
+    return sparse.csr_matrix((marks, (codes, rows)), shape=(n, len(codes))).indices
+
+
+def parents(inner, outer):
+    """Level of `outer` around each level of `inner`; None if it is not nested."""
+    above = np.zeros(inner.n_levels, dtype=np.int32)
+    above[inner.codes] = outer.codes
+    return above if np.array_equal(above[inner.codes], outer.codes) else None
+
+
+def _longest_chain(factors):
+    """The largest factor, then every factor that all before it are nested in."""
+    by_size = sorted(range(len(factors)), key=lambda r: -factors[r].size)
+    chain = by_size[:1]
+    for r in sorted(by_size[1:], key=lambda r: -factors[r].n_levels):
+        if parents(factors[chain[-1]], factors[r]) is not None:
+            chain.append(r)
+    return chain
+
+
+def _relabel(factor):
+    """Levels renumbered in order of their rows, and old level -> new level."""
+    codes = factor.codes
+    new = np.zeros(len(codes), dtype=np.int32)
+    np.cumsum(codes[1:] != codes[:-1], dtype=np.int32, out=new[1:])
+    place = np.empty(factor.n_levels, dtype=np.int32)
+    place[codes] = new
+    return replace(factor, codes=new), place
+
+
+def _meetings(factor, other):
+    """Distinct (level, other level) pairs in order, and the pair of each row."""
+    by_other = counting_sort(other.codes, other.n_levels)
+    order = by_other[counting_sort(factor.codes[by_other], factor.n_levels)]
+    level, met = factor.codes[order], other.codes[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (level[1:] != level[:-1]) | (met[1:] != met[:-1])
+    of_row = np.empty(len(order), dtype=np.int32)
+    of_row[order] = np.cumsum(first, dtype=np.int32) - 1
+    return level[first], met[first], of_row
+
+
+def _cheapest_plan(factors, chain, rest, meets):
+    """How much of the chain to eliminate before the dense core begins."""
+    if not rest:
+        return Plan(tuple(chain), ())
+    plans = []
+    for k in range(1, len(chain) + 1):
+        core = [*rest, *chain[k:]]
+        n_core = sum(factors[c].size for c in core)
+        n_pairs = n_heavy = 0
+        for t in chain[:k]:
+            degree = np.zeros(factors[t].n_levels, dtype=np.int64)
+            for c in core:
+                q = factors[c].n_effects
+                if c in rest:
+                    degree += q * np.bincount(
+                        meets[t, c][0], minlength=factors[t].n_levels
+                    )
+                else:
+                    degree += q
+            heavy = degree > HEAVY_SHARE * n_core
+            n_heavy += int(np.sum(heavy)) * factors[t].n_effects
+            n_pairs += int(np.sum((degree * (degree + 1) // 2)[~heavy]))
+        plans.append(Plan(tuple(chain[:k]), tuple(core), n_core, n_pairs, n_heavy))
+    return min(plans, key=lambda plan: plan.seconds)
+
+
+def _index(factors, plan, meets):
+    """Integer arrays of `engine.structure.index_spec`, and each row's cells."""
+    chain, core = plan.chain, plan.core
+    links = [
+        (t, s) for i, t in enumerate(chain) for s in chain[i + 1 :]
+    ]
+    above = {(t, s): parents(factors[t], factors[s]) for t, s in links}
+    index = {
+        "n_levels": np.array([factors[r].n_levels for r in chain + core], np.int32),
+        "parent": tuple(above[link] for link in links),
+    }
+    if not core:
+        return index, tuple(() for _ in chain)
+    starts = dict(zip(core, np.cumsum([0] + [factors[c].size for c in core])))
+    m = plan.n_core
+    cells, row_cell = {}, []
+    for t in chain:
+        levels, columns, firsts = [], [], []
+        for c in core:
+            level, met, of_row = meets[t, c]
+            q = factors[c].n_effects
+            effect = np.arange(q)
+            levels.append(np.repeat(level, q))
+            columns.append(
+                (starts[c] + met[:, None].astype(np.int64) * q + effect).ravel()
+            )
+            firsts.append((of_row, q, len(level) * q))
+        level, column = np.concatenate(levels), np.concatenate(columns)
+        by_column = counting_sort(column, m)
+        order = by_column[counting_sort(level[by_column], factors[t].n_levels)]
+        place = np.empty(len(order), dtype=np.int32)
+        place[order] = np.arange(len(order), dtype=np.int32)
+        cells[t] = level[order].astype(np.int32), column[order].astype(np.int32)
+        of_rows, at = [], 0
+        for of_row, q, n in firsts:
+            of_rows.append(place[at + of_row * q])
+            at += n
+        row_cell.append(tuple(of_rows))
+    pairs = [_pairs(*cells[t], factors[t].n_levels, m) for t in chain]
+    key = {t: cells[t][0].astype(np.int64) * m + cells[t][1] for t in chain}
+    index |= {
+        "cell_level": tuple(cells[t][0] for t in chain),
+        "cell_column": tuple(cells[t][1] for t in chain),
+        "cell_up": tuple(
+            np.searchsorted(
+                key[s], above[t, s][cells[t][0]].astype(np.int64) * m + cells[t][1]
+            ).astype(np.int32)
+            for t, s in links
+        ),
+    }
+    for name, values in zip(
+        (
+            "pair_first",
+            "pair_second",
+            "pair_place",
+            "pair_level",
+            "heavy_level",
+            "heavy_cell",
+            "heavy_place",
+        ),
+        zip(*pairs),
+    ):
+        index[name] = values
+    return index, tuple(row_cell)
+
+
+def _pairs(level, column, n_levels, m):
+    """Who meets whom in one factor's levels.
+
+    Returns the pairs (a, b), a <= b, of cells in one light level, where they land
+    in the core's upper triangle and their level; then the heavy levels, their
+    cells and where these land in a table of dense rows.
+    """
+    degree = np.bincount(level, minlength=n_levels)
+    is_heavy = degree > HEAVY_SHARE * m
+    end = np.cumsum(degree)[level]
+    cell = np.arange(len(level), dtype=np.int32)
+    count = np.where(is_heavy[level], 0, end - cell)
+    first = np.repeat(cell, count)
+    start = np.repeat(np.cumsum(count) - count, count)
+    second = first + (np.arange(len(first)) - start).astype(np.int32)
+    place = column[first].astype(np.int64) * m + column[second]
+    heavy_level = np.flatnonzero(is_heavy).astype(np.int32)
+    heavy_cell = cell[is_heavy[level]]
+    row = np.zeros(n_levels, dtype=np.int64)
+    row[heavy_level] = np.arange(len(heavy_level))
+    heavy_place = row[level[heavy_cell]] * m + column[heavy_cell]
+    return (
+        first,
+        second,
+        place.astype(np.int32),
+        level[first],
+        heavy_level,
+        heavy_cell,
+        heavy_place.astype(np.int32),
+    )

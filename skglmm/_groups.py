@@ -1,0 +1,809 @@
+"""Grouping factors: what the user wrote as terms, and labels as level codes."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from numbers import Integral
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import pandas as pd
+
+from ._table import Table, did_you_mean, listing, series_labels
+
+COVARIANCES = ("full", "diag", "scalar")
+_MAX_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Random effects of one grouping factor.
+
+    Attributes
+    ----------
+    name : str or int
+        The factor as the user wrote it; ``"g:h"`` for the combination ``("g", "h")``.
+    columns : tuple of int
+        Positions in X of the columns that hold its labels, several for a combination;
+        empty when the labels came through ``fit(groups=)``.
+    slopes : tuple of int
+        Positions in X of the columns with a random slope, in the user's order.
+    intercept : bool
+        Whether each level has a random intercept.
+    covariance : {"full", "diag", "scalar"}
+        Structure of the covariance matrix of the effects of a level.
+    effects : tuple of str
+        Names of the effects, ``"Intercept"`` first where there is one.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skglmm._groups import resolve_terms
+    >>> from skglmm._table import Table
+    >>> sleep = pd.DataFrame({"Days": [0, 1], "Subject": ["308", "309"]})
+    >>> (term,) = resolve_terms(Table(sleep), "Subject", random_slopes=["Days"])
+    >>> term.effects
+    ('Intercept', 'Days')
+    """
+
+    name: str | int
+    columns: tuple[int, ...]
+    slopes: tuple[int, ...]
+    intercept: bool
+    covariance: str
+    effects: tuple[str, ...]
+
+    @property
+    def n_effects(self) -> int:
+        """Number of effects of each level."""
+        return len(self.effects)
+
+
+def resolve_terms(
+    table: Table,
+    groups: Any,
+    random_slopes: Any = None,
+    random_intercepts: Any = True,
+    covariance: Any = "full",
+) -> tuple[Term, ...]:
+    """Terms that the constructor's parameters describe.
+
+    Parameters
+    ----------
+    table : Table
+        The columns of X.
+    groups : None, str, int, tuple or list
+        A column (name or position) is one factor, a tuple of columns is one factor
+        made of their combination, and a list holds several factors.
+    random_slopes : None, list or dict, default=None
+        Columns with a random slope: a list when there is one factor, else a dict from
+        factor to list. A key is the factor as written in `groups`, or its name.
+    random_intercepts : bool or dict, default=True
+        Whether the levels have a random intercept, for all factors or by factor.
+    covariance : {"full", "diag", "scalar"} or dict, default="full"
+        Structure of the covariance of the effects, for all factors or by factor. A
+        factor that a dict leaves out has the default.
+
+    Returns
+    -------
+    tuple of Term
+        One a factor, in the user's order; empty when `groups` is None.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is of another type than those above.
+    ValueError
+        If a column or factor does not exist or occurs twice, a slope is on a group
+        column, a factor has no effects, or a covariance is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skglmm._groups import resolve_terms
+    >>> from skglmm._table import Table
+    >>> nested = resolve_terms(Table(np.zeros((3, 4))), [0, (0, -1)])
+    >>> [term.name for term in nested]
+    [0, '0:-1']
+    >>> nested[1].columns
+    (0, 3)
+    """
+    if groups is None:
+        _reject_slopes_without_groups(random_slopes)
+        return ()
+    written = groups if isinstance(groups, list) else [groups]
+    if not written:
+        raise ValueError(
+            "groups is an empty list: name at least one grouping factor, or write "
+            "groups=None for a model without random effects."
+        )
+    names, columns = [], []
+    for factor in written:
+        positions = _factor_columns(table, factor)
+        name = ":".join(map(str, factor)) if isinstance(factor, tuple) else factor
+        name = str(name) if isinstance(name, str) else int(name)
+        for other, seen in zip(names, columns, strict=True):
+            if name == other or set(positions) == set(seen):
+                raise ValueError(
+                    f"groups: the factor {factor!r} is there twice (also as "
+                    f"{other!r}): name each factor once."
+                )
+        names.append(name)
+        columns.append(positions)
+    keys = [_keys(name, factor) for name, factor in zip(names, written, strict=True)]
+    return _terms(
+        table, names, keys, columns, random_slopes, random_intercepts, covariance
+    )
+
+
+def resolve_metadata_terms(
+    groups: Any,
+    table: Table,
+    random_slopes: Any = None,
+    random_intercepts: Any = True,
+    covariance: Any = "full",
+) -> tuple[tuple[Term, ...], list[Any]]:
+    """Terms and labels of factors that are no columns of X.
+
+    Parameters
+    ----------
+    groups : array-like or dataframe of shape (n_rows,) or (n_rows, n_factors)
+        Labels as given to ``fit(groups=)``, matched with the rows of X by order (an
+        index is ignored). One-dimensional labels are a factor named as the series is,
+        else ``"group"``; a dataframe's columns are factors under their names, the
+        columns of an array are ``"group0"``, ``"group1"`` and so on. A list of tuples
+        is one factor, whose labels are the tuples.
+    table : Table
+        The columns of X, which hold the slopes.
+    random_slopes, random_intercepts, covariance
+        As in `resolve_terms`; the keys of a dict are the names above.
+
+    Returns
+    -------
+    terms : tuple of Term
+        One a factor, with empty `columns`.
+    labels : list of length n_factors
+        Labels of each factor, of shape (n_rows,), as `encode` takes them.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is of a wrong type.
+    ValueError
+        If the labels do not have one row for each row of X, or for the reasons in
+        `resolve_terms`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skglmm._groups import resolve_metadata_terms
+    >>> from skglmm._table import Table
+    >>> table = Table(np.zeros((3, 1)))
+    >>> terms, labels = resolve_metadata_terms(["a", "b", "a"], table)
+    >>> terms[0].name
+    'group'
+    """
+    names, labels = _metadata_columns(groups)
+    lengths = {len(column) for column in labels}
+    if lengths != {table.n_rows}:
+        raise ValueError(
+            f"groups has {max(lengths)} rows but X has {table.n_rows}: give one label "
+            "for each row of X."
+        )
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise ValueError(
+            f"groups: the factor {doubles[0]!r} is there twice: name each column once."
+        )
+    keys = [{name} for name in names]
+    columns: list[tuple[int, ...]] = [()] * len(names)
+    terms = _terms(
+        table, names, keys, columns, random_slopes, random_intercepts, covariance
+    )
+    return terms, labels
+
+
+def term_labels(table: Table, term: Term) -> tuple[list[Any], tuple[str | int, ...]]:
+    """Label columns of a term and their names, as `encode` takes them.
+
+    Parameters
+    ----------
+    table : Table
+        The columns of X.
+    term : Term
+        A term whose labels are columns of X.
+
+    Returns
+    -------
+    labels : list
+        One entry a column, of shape (n_rows,).
+    names : tuple of str or int
+        Names of the columns, their positions where they have no name.
+    """
+    labels = [table.labels(position) for position in term.columns]
+    if len(labels) == 1:
+        return labels, (term.name,)
+    names = table.names or range(table.n_columns)
+    return labels, tuple(names[position] for position in term.columns)
+
+
+def encode(
+    labels: Sequence[Any],
+    name: str | int,
+    names: Sequence[str | int] | None = None,
+) -> tuple[np.ndarray, pd.Index]:
+    """Levels of a factor and the level of each row.
+
+    Parameters
+    ----------
+    labels : sequence of array-like of shape (n_rows,)
+        Label columns of one factor; two or more make a combination.
+    name : str or int
+        Name of the factor, for messages and for the levels of a single column.
+    names : sequence of str or int, default=None
+        Names of the columns, for messages and for the levels of a combination.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_rows,), int32
+        Position of each row's level in `levels`.
+    levels : Index of length n_levels
+        Distinct labels that occur, as the user gave them; a MultiIndex for a
+        combination. They are sorted where they can be compared (an ordered categorical
+        by its own order), else in order of appearance.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing (None, NaN, NaT or NA).
+    TypeError
+        If a label is not hashable.
+
+    Examples
+    --------
+    >>> from skglmm._groups import encode
+    >>> codes, levels = encode([["b", "a", "b"]], "batch")
+    >>> codes
+    array([1, 0, 1], dtype=int32)
+    >>> list(levels)
+    ['a', 'b']
+    """
+    names = [name] if names is None and len(labels) == 1 else names
+    names = list(names or range(len(labels)))
+    parts = []
+    for column, part in zip(names, labels, strict=True):
+        where = f"factor {name!r}"
+        if len(names) > 1:
+            where += f", column {column!r}"
+        parts.append(_encode_column(part, where))
+    if len(parts) == 1:
+        codes, levels = parts[0]
+        return codes, levels.rename(names[0])
+    keys = parts[0][0].astype(np.int64)
+    for part, part_levels in parts[1:]:
+        keys *= len(part_levels)
+        keys += part
+        # Dense again, so that the product of level counts cannot overflow.
+        keys, _ = _sorted_levels(*_factorize_integers(keys))
+        keys = keys.astype(np.int64)
+    codes = keys.astype(np.int32)
+    row = np.empty(int(codes.max(initial=-1)) + 1, dtype=np.intp)
+    row[codes] = np.arange(len(codes))
+    combined = pd.MultiIndex(
+        levels=[part_levels for _, part_levels in parts],
+        codes=[part[row] for part, _ in parts],
+        names=names,
+        verify_integrity=False,
+    )
+    return codes, combined
+
+
+def lookup(levels: pd.Index, labels: Sequence[Any]) -> np.ndarray:
+    """Level of each row among levels that are already known.
+
+    Parameters
+    ----------
+    levels : Index of length n_levels
+        Levels as `encode` returned them.
+    labels : sequence of array-like of shape (n_rows,)
+        Label columns of the factor, in the order given to `encode`; the container may
+        differ from the one in `encode`, and ``1``, ``1.0`` and NumPy's ``1`` are the
+        same label.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), int32
+        Position of each row's level, -1 for an unseen or missing label.
+
+    Raises
+    ------
+    TypeError
+        If a label is not hashable.
+    ValueError
+        If the number of label columns is not that of the levels.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skglmm._groups import lookup
+    >>> lookup(pd.Index([10, 20]), [[20.0, 30.0, None]])
+    array([ 1, -1, -1], dtype=int32)
+    """
+    if len(labels) != levels.nlevels:
+        raise ValueError(
+            f"The levels are made of {levels.nlevels} columns, got {len(labels)}."
+        )
+    if not isinstance(levels, pd.MultiIndex):
+        return _lookup_column(levels, labels[0])
+    level_key = np.zeros(len(levels), dtype=np.int64)
+    row_key = np.zeros(len(labels[0]), dtype=np.int64)
+    last = levels.nlevels - 1
+    for c, part in enumerate(labels):
+        part_levels = levels.levels[c]
+        codes = _lookup_column(part_levels, part)
+        unseen = (codes < 0) | (row_key < 0)
+        row_key = row_key * len(part_levels) + codes
+        row_key[unseen] = -1
+        level_key = level_key * len(part_levels) + levels.codes[c]
+        # Dense again before the next column, so that keys cannot overflow.
+        known = level_key if c == last else np.unique(level_key)
+        row_key = _positions(known, row_key)
+        if c < last:
+            level_key = np.searchsorted(known, level_key)
+    return row_key.astype(np.int32)
+
+
+def unseen_report(
+    name: str | int,
+    labels: Sequence[Any],
+    codes: np.ndarray,
+    levels: pd.Index | None = None,
+) -> str:
+    """Sentence about the rows whose label was not seen in fit.
+
+    Parameters
+    ----------
+    name : str or int
+        Name of the factor.
+    labels : sequence of array-like of shape (n_rows,)
+        Label columns of the factor.
+    codes : ndarray of shape (n_rows,)
+        What `lookup` returned for them.
+    levels : Index, default=None
+        Levels seen in fit: with them, the sentence says so when fit saw labels of
+        another type.
+
+    Returns
+    -------
+    str
+        Number of rows and the first few labels; empty if every label was seen.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skglmm._groups import unseen_report
+    >>> unseen_report("batch", [["a", "z", "z"]], np.array([0, -1, -1]))
+    "factor 'batch': 2 of 3 rows have a label that fit has not seen ('z')"
+    """
+    rows = np.flatnonzero(np.asarray(codes) < 0)
+    if not len(rows):
+        return ""
+    parts = [_take(part, rows[:10_000]) for part in labels]
+    found = parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
+    distinct = list(islice(dict.fromkeys(map(repr, found)), _MAX_SHOWN + 1))
+    shown = ", ".join(distinct[:_MAX_SHOWN])
+    if len(distinct) > _MAX_SHOWN:
+        shown += ", ..."
+    count = f"{len(rows)} of {len(codes)} rows have"
+    if len(rows) == 1:
+        count = f"row {rows[0]} has"
+    text = f"factor {name!r}: {count} a label that fit has not seen ({shown})"
+    if levels is not None and len(levels) and len(parts) == 1:
+        seen, given = levels[0], found[0]
+        if isinstance(seen, str) != isinstance(given, str) and len(rows) == len(codes):
+            text += (
+                f"; fit saw labels of type {type(seen).__name__}, such as {seen!r}, "
+                f"these are of type {type(given).__name__}"
+            )
+    return text
+
+
+def _factor_columns(table: Table, factor: Any) -> tuple[int, ...]:
+    if not isinstance(factor, tuple):
+        if isinstance(factor, str) or (
+            isinstance(factor, Integral) and not isinstance(factor, bool)
+        ):
+            return (table.position(factor, "groups"),)
+        raise TypeError(
+            f"groups: a factor is a column (str or int) or a tuple of columns, got "
+            f"{factor!r} of type {type(factor).__name__}."
+        )
+    if len(factor) < 2:
+        raise ValueError(
+            f"groups: the tuple {factor!r} has {len(factor)} columns, a combination "
+            "has at least two: write the column itself for a factor of one column."
+        )
+    positions = tuple(table.position(key, "groups") for key in factor)
+    if len(set(positions)) < len(positions):
+        raise ValueError(f"groups: the combination {factor!r} has a column twice.")
+    return positions
+
+
+def _keys(name: str | int, factor: Any) -> set[Hashable]:
+    return {name, factor} if isinstance(factor, tuple) else {name}
+
+
+def _reject_slopes_without_groups(random_slopes: Any) -> None:
+    if random_slopes:
+        raise ValueError(
+            "random_slopes needs a grouping factor: name one in groups, or pass the "
+            "labels to fit(groups=)."
+        )
+
+
+def _terms(
+    table: Table,
+    names: list[str | int],
+    keys: list[set[Hashable]],
+    columns: list[tuple[int, ...]],
+    random_slopes: Any,
+    random_intercepts: Any,
+    covariance: Any,
+) -> tuple[Term, ...]:
+    slope_keys = _slopes_by_factor(random_slopes, names, keys)
+    intercepts = _by_factor(
+        random_intercepts, "random_intercepts", names, keys, True, _check_flag
+    )
+    covariances = _by_factor(
+        covariance, "covariance", names, keys, "full", _check_covariance
+    )
+    owner = {
+        position: name
+        for name, positions in zip(names, columns, strict=True)
+        for position in positions
+    }
+    terms = []
+    for r, name in enumerate(names):
+        slopes = []
+        for key in slope_keys[r]:
+            position = table.position(key, "random_slopes")
+            if position in owner:
+                raise ValueError(
+                    f"random_slopes: {table.describe(position)} holds labels of the "
+                    f"factor {owner[position]!r}, and a slope needs numbers: take it "
+                    "out of random_slopes, or copy it to a column of its own."
+                )
+            if position in slopes:
+                raise ValueError(
+                    f"random_slopes: {table.describe(position)} is there twice for the "
+                    f"factor {name!r}: name it once."
+                )
+            slopes.append(position)
+        if not slopes and not intercepts[r]:
+            raise ValueError(
+                f"The factor {name!r} has neither a random intercept nor random "
+                "slopes: give it one of them, or take it out of groups."
+            )
+        effects = ("Intercept",) * intercepts[r]
+        effects += tuple(table.effect_name(position) for position in slopes)
+        doubles = [effect for effect in effects if effects.count(effect) > 1]
+        if doubles:
+            raise ValueError(
+                f"The factor {name!r} has two effects named {doubles[0]!r}: rename the "
+                "column, or leave it out of random_slopes."
+            )
+        term = Term(
+            name, columns[r], tuple(slopes), intercepts[r], covariances[r], effects
+        )
+        terms.append(term)
+    return tuple(terms)
+
+
+def _by_factor(
+    value: Any,
+    parameter: str,
+    names: list[str | int],
+    keys: list[set[Hashable]],
+    default: Any,
+    check: Any,
+) -> list[Any]:
+    """Value of a parameter for each factor."""
+    if not isinstance(value, Mapping):
+        return [check(value, parameter)] * len(names)
+    values = [default] * len(names)
+    found: dict[int, Any] = {}
+    for key, entry in value.items():
+        r = _factor_of_key(key, parameter, names, keys)
+        if r in found:
+            raise ValueError(
+                f"{parameter}: {found[r]!r} and {key!r} are the same factor: write it "
+                "once."
+            )
+        found[r] = key
+        values[r] = check(entry, f"{parameter}[{key!r}]")
+    return values
+
+
+def _factor_of_key(
+    key: Any, parameter: str, names: list[str | int], keys: list[set[Hashable]]
+) -> int:
+    # True == 1, but True is no factor.
+    if not isinstance(key, bool):
+        for r, known in enumerate(keys):
+            if key in known:
+                return r
+    hint = did_you_mean(key, names) if isinstance(key, str) else ""
+    raise ValueError(
+        f"{parameter}: {key!r} is not a grouping factor; factors are "
+        f"{listing(names)}.{hint}"
+    )
+
+
+def _slopes_by_factor(
+    value: Any, names: list[str | int], keys: list[set[Hashable]]
+) -> list[list[Any]]:
+    if isinstance(value, list | tuple) and value and len(names) > 1:
+        raise ValueError(
+            f"random_slopes is a list, but there are {len(names)} factors: write a "
+            f"dict that says which factor has them, such as "
+            f"{{{names[0]!r}: {list(value)!r}}}."
+        )
+    return _by_factor(value, "random_slopes", names, keys, [], _check_slopes)
+
+
+def _check_slopes(value: Any, parameter: str) -> list[Any]:
+    if value is None:
+        return []
+    if isinstance(value, list | tuple):
+        return list(value)
+    hint = ""
+    if isinstance(value, str | Integral) and not isinstance(value, bool):
+        hint = f" Write [{value!r}] for one column."
+    raise TypeError(
+        f"{parameter} must be a list of columns, or a dict from factor to such a list, "
+        f"got {value!r} of type {type(value).__name__}.{hint}"
+    )
+
+
+def _check_flag(value: Any, parameter: str) -> bool:
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise TypeError(
+        f"{parameter} must be True or False, or a dict from factor to such, got "
+        f"{value!r} of type {type(value).__name__}."
+    )
+
+
+def _check_covariance(value: Any, parameter: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(
+            f"{parameter} must be a str, or a dict from factor to str, got {value!r} "
+            f"of type {type(value).__name__}."
+        )
+    if value not in COVARIANCES:
+        raise ValueError(
+            f"{parameter}={value!r} is unknown: valid structures are "
+            f"{listing(COVARIANCES)}.{did_you_mean(value, COVARIANCES)}"
+        )
+    return str(value)
+
+
+def _metadata_columns(groups: Any) -> tuple[list[str], list[Any]]:
+    if isinstance(groups, pd.Series | pd.Index):
+        name = groups.name
+        return [str(name) if isinstance(name, str) else "group"], [groups]
+    if isinstance(groups, pd.api.extensions.ExtensionArray):
+        return ["group"], [groups]
+    if isinstance(groups, str | Integral):
+        raise TypeError(
+            f"fit(groups=) takes one label for each row, got {groups!r}: to name a "
+            f"column of X, write groups={groups!r} in the constructor."
+        )
+    series = None
+    if not isinstance(groups, pd.DataFrame):
+        series = nw.from_native(groups, pass_through=True, allow_series=True)
+    if isinstance(series, nw.Series):
+        return [series.name or "group"], [series_labels(series)]
+    if not hasattr(groups, "shape"):
+        groups = _label_array(groups)
+        if groups.ndim == 1:
+            return ["group"], [groups]
+    elif len(groups.shape) == 1:
+        return ["group"], [np.asarray(groups)]
+    if len(groups.shape) != 2:
+        raise ValueError(
+            f"groups has shape {tuple(groups.shape)}: it must have one dimension, or "
+            "two with a column for each factor."
+        )
+    if groups.shape[1] == 0:
+        raise ValueError("groups has no column: give one for each grouping factor.")
+    if groups.shape[0] == 0:
+        raise ValueError("groups has 0 rows: give one label for each row of X.")
+    table = Table(groups)
+    names = table.names or [f"group{j}" for j in range(table.n_columns)]
+    return names, [table.labels(j) for j in range(table.n_columns)]
+
+
+def _label_array(labels: Iterable[Any]) -> np.ndarray:
+    """Array of the labels in a list, which keep their types."""
+    labels = list(labels)
+    if any(isinstance(label, list | np.ndarray) for label in labels):
+        return np.asarray(labels, dtype=object)
+    return np.fromiter(labels, dtype=object, count=len(labels))
+
+
+def _take(labels: Any, rows: np.ndarray) -> list[Any]:
+    """Labels of some rows as Python objects."""
+    if isinstance(labels, pd.Series):
+        return labels.iloc[rows].tolist()
+    if isinstance(labels, list | tuple):
+        return [labels[row] for row in rows]
+    labels = labels[rows]
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "mM":
+        labels = pd.Index(labels)
+    return labels.tolist()
+
+
+def _encode_column(labels: Any, where: str) -> tuple[np.ndarray, pd.Index]:
+    codes, levels, ordered = _factorize(labels, where)
+    if codes.min(initial=0) < 0:
+        rows = np.flatnonzero(codes < 0)
+        first = ", ".join(map(str, rows[:_MAX_SHOWN]))
+        more = ", ..." if len(rows) > _MAX_SHOWN else ""
+        one = len(rows) == 1
+        count = "a missing label" if one else f"{len(rows)} missing labels"
+        raise ValueError(
+            f"{where} has {count} (None, NaN, NaT or NA), in row{'s' * (not one)} "
+            f"{first}{more}: drop such rows, or give them a label of their own, such "
+            "as 'unknown'."
+        )
+    return _sorted_levels(codes, levels, ordered)
+
+
+def _sorted_levels(
+    codes: np.ndarray, levels: pd.Index, ordered: bool
+) -> tuple[np.ndarray, pd.Index]:
+    if not ordered and not levels.is_monotonic_increasing:
+        try:
+            order = np.asarray(levels.argsort())
+        except TypeError:
+            order = None
+        if order is not None:
+            rank = np.empty(len(order), dtype=np.int32)
+            rank[order] = np.arange(len(order), dtype=np.int32)
+            return rank[codes], levels[order]
+    return codes.astype(np.int32, copy=False), levels
+
+
+def _lookup_column(levels: pd.Index, labels: Any) -> np.ndarray:
+    codes, distinct, _ = _factorize(labels, "groups")
+    # The last entry is the one that code -1, a missing label, points to.
+    position = np.full(len(distinct) + 1, -1, dtype=np.int32)
+    position[:-1] = _match(levels, distinct)
+    return position[codes]
+
+
+def _positions(known: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Positions of keys among distinct non-negative ones, -1 where absent."""
+    span = int(known.max(initial=-1)) + 1
+    if span > 8 * (len(known) + len(keys)):
+        return pd.Index(known).get_indexer(keys)
+    table = np.full(span + 1, -1, dtype=np.int64)
+    table[known] = np.arange(len(known))
+    return table[np.minimum(keys, span)]
+
+
+def _match(levels: pd.Index, labels: pd.Index) -> np.ndarray:
+    """Positions of distinct labels among the levels, -1 where absent."""
+    if not len(levels):
+        return np.full(len(labels), -1)
+    kinds = levels.dtype.kind, labels.dtype.kind
+    if all(kind in "iuf" for kind in kinds):
+        if levels.dtype == labels.dtype:
+            return levels.get_indexer(labels)
+        values = labels.to_numpy()
+        with np.errstate(invalid="ignore", over="ignore"):
+            cast = values.astype(levels.dtype)
+        found = levels.get_indexer(pd.Index(cast))
+        return np.where(cast == values, found, -1)
+    if "M" in kinds:
+        levels, labels = _dates(levels), _dates(labels)
+    same = levels.dtype == labels.dtype
+    dates = levels.dtype.kind == labels.dtype.kind and levels.dtype.kind in "mM"
+    if (same or dates) and not isinstance(levels, pd.IntervalIndex):
+        return levels.get_indexer(labels)
+    return levels.astype(object).get_indexer(labels.astype(object))
+
+
+def _dates(index: pd.Index) -> pd.Index:
+    if index.dtype == object and index.inferred_type == "date":
+        return pd.DatetimeIndex(index)
+    return index
+
+
+def _factorize(labels: Any, where: str) -> tuple[np.ndarray, pd.Index, bool]:
+    """Codes of the labels (-1: missing), the distinct labels, whether in order."""
+    if isinstance(labels, pd.Series | pd.Index):
+        native = isinstance(labels.dtype, np.dtype)
+        labels = labels.to_numpy() if native else labels.array
+    elif not isinstance(labels, np.ndarray | pd.api.extensions.ExtensionArray):
+        labels = _label_array(labels)
+    if isinstance(labels, pd.Categorical):
+        return _factorize_categorical(labels)
+    if isinstance(labels, np.ndarray):
+        kind = labels.dtype.kind
+        if not labels.dtype.isnative:
+            labels = labels.astype(labels.dtype.newbyteorder("="))
+        if kind in "iu":
+            return _factorize_integers(labels)
+        if kind in "UST":
+            labels = labels.astype(object)
+        elif kind in "mM":
+            labels = pd.Index(labels).array
+        elif kind == "f" and labels.dtype.itemsize not in (4, 8):
+            labels = labels.astype(np.float64)
+    try:
+        codes, distinct = pd.factorize(labels)
+    except TypeError as error:
+        raise TypeError(
+            f"{where}: labels must be hashable, such as str, int or tuple ({error})."
+        ) from None
+    return codes, _as_index(distinct), False
+
+
+def _factorize_categorical(
+    labels: pd.Categorical,
+) -> tuple[np.ndarray, pd.Index, bool]:
+    codes, categories = labels.codes, labels.categories
+    occurs = np.zeros(len(categories) + 1, dtype=bool)
+    occurs[codes] = True
+    occurs = occurs[:-1]
+    if not occurs.all():
+        dense = np.append(np.cumsum(occurs) - 1, -1).astype(np.int32)
+        codes, categories = dense[codes], categories[occurs]
+    distinct = categories
+    if not isinstance(categories.dtype, np.dtype) or categories.dtype == object:
+        distinct = _as_index(categories.array)
+    return codes, distinct, bool(labels.ordered)
+
+
+def _factorize_integers(labels: np.ndarray) -> tuple[np.ndarray, pd.Index, bool]:
+    if len(labels):
+        low, high = labels.min(), labels.max()
+        span = int(high) - int(low) + 1
+        if span <= max(4 * len(labels), 1 << 10):
+            # A table over the range is several times faster than hashing. The
+            # difference is right even where the cast to int64 wraps around.
+            offset = np.subtract(labels, low, dtype=np.int64, casting="unsafe")
+            occurs = np.zeros(span, dtype=bool)
+            occurs[offset] = True
+            values = np.flatnonzero(occurs)
+            if len(values) < span:
+                rank = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
+                offset = rank[offset]
+            distinct = (values.astype(labels.dtype) + low).astype(labels.dtype)
+            return offset, pd.Index(distinct), True
+    codes, distinct = pd.factorize(labels)
+    return codes, pd.Index(distinct), False
+
+
+def _as_index(distinct: Any) -> pd.Index:
+    """Index of distinct labels, of the plainest type that holds them."""
+    if not isinstance(distinct, np.ndarray):
+        dtype = distinct.dtype
+        kept = (np.dtype, pd.DatetimeTZDtype, pd.PeriodDtype, pd.IntervalDtype)
+        if isinstance(dtype, kept) or dtype == "str":
+            return pd.Index(distinct)
+        distinct = np.asarray(distinct.astype(object), dtype=object)
+    if distinct.dtype != object:
+        return pd.Index(distinct)
+    kind = pd.api.types.infer_dtype(distinct, skipna=False)
+    if kind == "string":
+        return pd.Index(distinct)
+    if kind in ("floating", "mixed-integer-float"):
+        return pd.Index(distinct.astype(np.float64))
+    index = pd.Index(distinct, dtype=object, tupleize_cols=False)
+    # Inference would make a MultiIndex of tuples.
+    plain = kind in ("integer", "boolean", "datetime", "datetime64")
+    return index.infer_objects() if plain else index

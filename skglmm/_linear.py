@@ -1,0 +1,202 @@
+"""The linear mixed model."""
+
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+
+from skglmm._base import BaseMixedModel
+
+
+class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
+    r"""Linear regression with random effects of groups.
+
+    Fits
+
+    .. math:: y = X\beta + \sum_r Z_r b_r + \text{offset} + \varepsilon, \qquad
+        b_{rj} \sim N(0, \Sigma_r), \quad \varepsilon_i \sim N(0, \sigma^2),
+
+    where every level j of a grouping factor r has its own intercept and slopes
+    :math:`b_{rj}`. The variances maximise the marginal likelihood of y, or the
+    restricted likelihood that also integrates over :math:`\beta` (REML).
+
+    Parameters
+    ----------
+    groups : str, int, tuple, list or None, default=None
+        Columns of X that hold the group labels: a name with a dataframe, a position
+        with an array. A list is several factors; a tuple is one factor made of the
+        combination of its columns (named ``"g:h"``). With None the labels come
+        through ``fit(groups=)``, or the model has no random effects.
+    random_slopes : list or dict, default=None
+        Columns whose slope differs between levels; a dict gives a list for each
+        factor. They stay among the fixed columns.
+    random_intercepts : bool or dict, default=True
+        Whether levels have their own intercept, for all factors or by factor.
+    covariance : {"full", "diag", "scalar"} or dict, default="full"
+        Covariance of the effects of one level: unrestricted, uncorrelated, or
+        uncorrelated with one common variance; for all factors or by factor.
+    offset : str or int, default=None
+        Column of X that is added to the linear predictor as it is.
+    fit_intercept : bool, default=True
+        Whether the fixed part has an intercept.
+    reml : bool, default=True
+        Whether to use the restricted likelihood, which does not underestimate the
+        variances for the coefficients it has to estimate. Likelihoods of models with
+        different fixed columns compare with ``reml=False`` only.
+    solver : {"vi", "laplace"} or instance of a class in `skglmm.solvers`, default="vi"
+        Both are exact for this model and share their code.
+    handle_unknown : {"ignore", "warn", "error"}, default="ignore"
+        What `predict` does with a label that was not there in fit. Its effect is
+        zero, the mean of its distribution.
+    warm_start : bool, default=False
+        Whether to begin at the variances of the previous fit.
+    verbose : int, default=0
+        Verbosity.
+    random_state : int, RandomState instance or None, default=None
+        Not used by the exact solvers.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_fixed,)
+        Fixed effects, one per fixed column in input order.
+    intercept_ : float
+        Fixed intercept, 0.0 without one.
+    coef_names_ : list of str
+        Names of the fixed columns.
+    fixed_effects_ : DataFrame
+        ``estimate`` and ``std_error`` of the intercept and the coefficients.
+    random_effects_ : dict of DataFrame
+        For each factor the posterior means of the effects, levels x effects.
+    random_effects_std_ : dict of DataFrame
+        Posterior standard deviations, the fixed effects taken as known.
+    variance_components_ : DataFrame
+        Variance, standard deviation and correlations with the effects before, for
+        each (group, effect); the last row is the residual.
+    random_effects_covariance_ : dict of ndarray of shape (q, q)
+        Covariance of the effects of a level, for each factor.
+    noise_variance_ : float
+        Residual variance.
+    log_likelihood_ : float
+        Marginal log-likelihood, restricted when ``reml=True``.
+    log_likelihood_method_ : {"exact", "restricted"}
+        Which of the two it is.
+    aic_, bic_ : float
+        Information criteria from `log_likelihood_`.
+    elbo_ : float
+        Evidence lower bound (``solver="vi"``); here the log-likelihood itself.
+    converged_ : bool
+        Whether the solver converged.
+    n_iter_ : int
+        Evaluations of the objective.
+    singular_ : bool
+        Whether a covariance is estimated as singular, for example a variance as zero.
+    history_ : ndarray of shape (n_iter_,)
+        Objective (-2 log-likelihood up to a constant) at each evaluation.
+    solver_ : BaseSolver
+        The solver that was used.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if they are all strings.
+
+    See Also
+    --------
+    skglmm.solvers.VI : The default solver.
+
+    References
+    ----------
+    .. [1] Bates, D., Maechler, M., Bolker, B. and Walker, S. (2015). Fitting linear
+       mixed-effects models using lme4. Journal of Statistical Software 67(1).
+    .. [2] Harville, D. A. (1977). Maximum likelihood approaches to variance component
+       estimation and to related problems. JASA 72, 320-338.
+
+    Examples
+    --------
+    >>> from skglmm import MixedLinearRegressor
+    >>> from skglmm.datasets import load_sleepstudy
+    >>> X, y = load_sleepstudy(return_X_y=True, as_frame=True)
+    >>> model = MixedLinearRegressor(groups="Subject", random_slopes=["Days"])
+    >>> model.fit(X, y).variance_components_.round(2)
+                        variance    std  corr(Intercept)
+    group    effect
+    Subject  Intercept    612.10  24.74              NaN
+             Days          35.07   5.92             0.07
+    residual              654.94  25.59              NaN
+    >>> model.random_effects_["Subject"].round(2).loc["308"].tolist()
+    [2.26, 9.2]
+    """
+
+    _parameter_constraints = {
+        **BaseMixedModel._parameter_constraints,
+        "reml": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        groups=None,
+        *,
+        random_slopes=None,
+        random_intercepts=True,
+        covariance="full",
+        offset=None,
+        fit_intercept=True,
+        reml=True,
+        solver="vi",
+        handle_unknown="ignore",
+        warm_start=False,
+        verbose=0,
+        random_state=None,
+    ):
+        self.groups = groups
+        self.random_slopes = random_slopes
+        self.random_intercepts = random_intercepts
+        self.covariance = covariance
+        self.offset = offset
+        self.fit_intercept = fit_intercept
+        self.reml = reml
+        self.solver = solver
+        self.handle_unknown = handle_unknown
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def predict(self, X, *, groups=None, level="conditional"):
+        """Mean of the response for new rows.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to add the effects of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Predictions, in the units of the target.
+        """
+        return self.linear_predictor(X, groups=groups, level=level)
+
+    def score(self, X, y, sample_weight=None, *, groups=None):
+        """Coefficient of determination of the conditional predictions.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        y : array-like of shape (n_samples,)
+            True values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        groups : array-like or dataframe, default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+
+        Returns
+        -------
+        score : float
+            R squared of ``predict(X)``.
+        """
+        y_pred = self.predict(X, groups=groups)
+        return r2_score(y, y_pred, sample_weight=sample_weight)

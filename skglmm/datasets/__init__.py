@@ -1,0 +1,31 @@
+"""Data sets of the mixed-model literature, and a generator of artificial ones."""
+
+from skglmm.datasets._continuous import (
+    load_dyestuff,
+    load_dyestuff2,
+    load_insteval,
+    load_pastes,
+    load_penicillin,
+    load_radon,
+    load_sleepstudy,
+)
+from skglmm.datasets._discrete import (
+    load_cbpp,
+    load_contraception,
+    load_grouseticks,
+)
+from skglmm.datasets._mixed_regression import make_mixed_regression
+
+__all__ = [
+    "load_cbpp",
+    "load_contraception",
+    "load_dyestuff",
+    "load_dyestuff2",
+    "load_grouseticks",
+    "load_insteval",
+    "load_pastes",
+    "load_penicillin",
+    "load_radon",
+    "load_sleepstudy",
+    "make_mixed_regression",
+]

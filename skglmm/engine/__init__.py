@@ -1,0 +1,1 @@
+"""TensorFlow graph code: the only folder of the package that imports TensorFlow."""

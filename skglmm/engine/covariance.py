@@ -1,0 +1,112 @@
+"""Covariance parameters: theta to the relative factor T and back.
+
+T is linear in theta, vec(T) = E theta, with a constant basis E for each kind:
+all lower-triangular entries (``full``), the diagonal (``diag``) or one multiple
+of the identity (``scalar``). T is the raw factor, not its logarithm, so that a
+variance of zero is an ordinary minimum.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+
+@functools.lru_cache(maxsize=None)
+def basis(kind, q):
+    """Constant (k, q, q) array: dT / dtheta for one factor."""
+    if kind == "scalar":
+        return np.eye(q)[None]
+    if kind == "diag":
+        places = [(i, i) for i in range(q)]
+    else:
+        places = [(i, k) for i in range(q) for k in range(i + 1)]
+    e = np.zeros((len(places), q, q))
+    for a, (i, k) in enumerate(places):
+        e[a, i, k] = 1.0
+    return e
+
+
+def n_parameters(structure):
+    """Number of covariance parameters of each factor."""
+    return tuple(
+        len(basis(kind, q))
+        for kind, q in zip(structure.covariance, structure.n_effects)
+    )
+
+
+def split(structure, theta):
+    """Theta as one vector a factor."""
+    sizes = list(n_parameters(structure))
+    return tf.split(theta, sizes) if sizes else []
+
+
+def to_factors(structure, theta):
+    """T_r of every factor."""
+    return tuple(
+        tf.tensordot(part, tf.constant(basis(kind, q)), 1)
+        for part, kind, q in zip(
+            split(structure, theta), structure.covariance, structure.n_effects
+        )
+    )
+
+
+def factors_of(structure, theta):
+    """T_r of every factor (numpy)."""
+    ends = np.cumsum(n_parameters(structure))[:-1]
+    parts = np.split(np.asarray(theta), ends) if structure.n_effects else []
+    return tuple(
+        np.tensordot(part, basis(kind, q), 1)
+        for part, kind, q in zip(parts, structure.covariance, structure.n_effects)
+    )
+
+
+def from_factor(kind, t):
+    """Parameters of one factor's T (numpy)."""
+    q = len(t)
+    if kind == "scalar":
+        return np.array([t[0, 0]])
+    return np.array([t[e.astype(bool)][0] for e in basis(kind, q)])
+
+
+def pull_back(structure, d_factors):
+    """Gradient in theta from gradients in T_r."""
+    parts = [
+        tf.tensordot(tf.constant(basis(kind, q)), d, 2)
+        for d, kind, q in zip(d_factors, structure.covariance, structure.n_effects)
+    ]
+    return tf.concat([tf.zeros([0], tf.float64), *parts], 0)
+
+
+def evidence_step(structure, factors, counts, squares):
+    """One step of the evidence fixed point, T_r from U_r and Gamma_r.
+
+    Sigma <- T L^-1 U L^-T T' with Gamma = L L' (full), and the same read along
+    the diagonal or the trace for the other kinds. Its fixed points are those of
+    the likelihood, U = Gamma.
+    """
+    parts = []
+    for t, gamma, u, kind, q in zip(
+        factors, counts, squares, structure.covariance, structure.n_effects
+    ):
+        tiny = 1e-12
+        if kind == "scalar":
+            ratio = tf.linalg.trace(u) / (tf.linalg.trace(gamma) + tiny)
+            part = t[:1, 0] * tf.sqrt(ratio)
+        elif kind == "diag" or q == 1:
+            ratio = tf.linalg.diag_part(u) / (tf.linalg.diag_part(gamma) + tiny)
+            part = tf.linalg.diag_part(t) * tf.sqrt(ratio)
+        else:
+            eye = tf.eye(q, dtype=t.dtype)
+            lower = tf.linalg.cholesky(
+                gamma + eye * (1e-10 * tf.linalg.trace(gamma) + tiny)
+            )
+            x = tf.linalg.triangular_solve(lower, u)
+            x = tf.linalg.triangular_solve(lower, tf.transpose(x))
+            x = 0.5 * (x + tf.transpose(x))
+            root = tf.linalg.cholesky(x + eye * (1e-10 * tf.linalg.trace(x) + tiny))
+            new = tf.matmul(t, root)
+            e = basis(kind, q)
+            part = tf.tensordot(tf.constant(e), new, 2)
+        parts.append(part)
+    return tf.concat([tf.zeros([0], tf.float64), *parts], 0)

@@ -1,0 +1,335 @@
+"""The arrow kernel: elimination of all effects at given covariances.
+
+With V = I + Z Lambda Lambda' Z' and Lambda = blockdiag(T_r), the kernel turns
+block statistics into V^-1 applied to the dense columns, log|V|, and for every
+level the blocks that estimation and prediction need. Levels are eliminated
+factor by factor along the chain (sums over sorted segments), then the core as
+one dense matrix, then the fixed effects.
+
+The elimination works on the unscaled information of a factor, the matrix A_j
+of a level after everything before it has been integrated out, through
+
+    C_j = T (T' A_j T + I)^-1 T',        R_j = I - C_j A_j,
+
+which stay well defined when T is singular: nothing is ever divided by T.
+"""
+
+import tensorflow as tf
+
+from skglmm.engine import blocks
+from skglmm.engine.statistics import core_offsets
+
+
+def _gather(a, ids):
+    return tf.gather(a, ids, axis=-1)
+
+
+def _core_apply(structure, n_levels, factors, x, *, adjoint):
+    """Lambda x, or Lambda' x, for the core's factor Lambda and x (m, n)."""
+    n_chain = len(structure.chain)
+    if all(q == 1 for q in structure.core):
+        scale = tf.concat(
+            [
+                tf.fill([n_levels[n_chain + c]], factors[n_chain + c][0, 0])
+                for c in range(len(structure.core))
+            ],
+            0,
+        )
+        return scale[:, None] * x
+    offsets, _ = core_offsets(structure, n_levels)
+    parts = []
+    for c, q in enumerate(structure.core):
+        n = n_levels[n_chain + c]
+        part = tf.reshape(x[offsets[c] : offsets[c] + n * q], [n, q, tf.shape(x)[1]])
+        t = factors[n_chain + c]
+        t = tf.transpose(t) if adjoint else t
+        part = tf.add_n([t[None, :, i, None] * part[:, i, None] for i in range(q)])
+        parts.append(tf.reshape(part, [n * q, tf.shape(x)[1]]))
+    return tf.concat(parts, 0)
+
+
+def _heavy_rows(index, t, cell, m):
+    """Dense rows (q, n_heavy, m) of the levels that touch much of the core."""
+    n_heavy = tf.shape(index["heavy_level"][t])[0]
+    values = tf.transpose(_gather(cell, index["heavy_cell"][t]))
+    rows = tf.math.unsorted_segment_sum(values, index["heavy_place"][t], n_heavy * m)
+    rows = tf.reshape(tf.transpose(rows), [cell.shape[0], n_heavy, m])
+    return tf.unstack(rows)
+
+
+def eliminate(structure, index, statistics, factors):
+    """Forward pass: integrate out every random effect.
+
+    Returns
+    -------
+    state : dict
+        ``log_det`` is log|V|; ``border`` the dense columns' V^-1 inner products;
+        ``own``, ``link``, ``cell``, ``own_border`` the statistics each chain
+        factor had when its turn came; ``gain`` its blocks C_j; ``core`` the
+        core's unscaled matrix, ``core_covariance`` Q = Lambda S^-1 Lambda',
+        ``core_half`` S^-1 Lambda' and ``core_border`` the core's dense columns.
+    """
+    chain, n_levels = structure.chain, index["n_levels"]
+    links = structure.links()
+    own = list(statistics["own"])
+    own_border = list(statistics["own_border"])
+    link = dict(zip(links, statistics["link"]))
+    parent = dict(zip(links, index["parent"]))
+    border = statistics["border"]
+    log_det = tf.constant(0.0, border.dtype)
+    state = {"gain": [], "heavy": []}
+    if structure.core:
+        cell = list(statistics["cell"])
+        up = dict(zip(links, index["cell_up"]))
+        core, core_border = statistics["core"], statistics["core_border"]
+        m = tf.shape(core_border)[0]
+        outer = tf.zeros([m, m], border.dtype)
+
+    for t, q in enumerate(chain):
+        factor = factors[t]
+        inner = blocks.left(tf.transpose(factor), blocks.right(own[t], factor))
+        columns = blocks.cholesky(inner + blocks.identity(q))
+        log_det += blocks.log_determinant(columns)
+        half = blocks.solve_lower(columns, tf.transpose(factor)[:, :, None])
+        gain = blocks.product_tn(half, half)
+        state["gain"].append(gain)
+
+        dense = blocks.product(gain, own_border[t])
+        border -= blocks.inner_total(own_border[t], dense)
+        later = [s for a, s in links if a == t]
+        gained = {s: blocks.product(gain, link[t, s]) for s in later}
+        for s in later:
+            ids, n = parent[t, s], n_levels[s]
+
+            def lift(x, t=t, s=s, ids=ids, n=n):
+                return blocks.total(blocks.product_tn(link[t, s], x), ids, n)
+
+            own[s] -= lift(gained[s])
+            own_border[s] -= lift(dense)
+            for r in later:
+                if r > s:
+                    link[s, r] -= lift(gained[r])
+        if structure.core:
+            at = index["cell_level"][t]
+            column = index["cell_column"][t]
+            pushed = blocks.product(_gather(gain, at), cell[t][:, None])[:, 0]
+            for s in later:
+                ids, n = up[t, s], tf.shape(cell[s])[1]
+                lifted = blocks.product_tn(_gather(link[t, s], at), pushed[:, None])
+                cell[s] -= blocks.total(lifted[:, 0], ids, n, is_sorted=False)
+            first, second = index["pair_first"][t], index["pair_second"][t]
+            core -= tf.math.unsorted_segment_sum(
+                tf.reduce_sum(_gather(cell[t], first) * _gather(pushed, second), 0),
+                index["pair_place"][t],
+                m * m,
+            )
+            heavy = _heavy_rows(index, t, cell[t], m)
+            state["heavy"].append(heavy)
+            weight = _gather(gain, index["heavy_level"][t])
+            for i in range(q):
+                row = tf.add_n([weight[i, k][:, None] * heavy[k] for k in range(q)])
+                outer += tf.matmul(heavy[i], row, transpose_a=True)
+            dense_cells = tf.reduce_sum(cell[t][:, None] * _gather(dense, at), 0)
+            core_border -= tf.math.unsorted_segment_sum(
+                tf.transpose(dense_cells), column, m
+            )
+
+    if structure.core:
+        upper = tf.reshape(core, [m, m])
+        core = upper + tf.transpose(upper)
+        core = tf.linalg.set_diag(core, tf.linalg.diag_part(upper)) - outer
+        scaled = _core_apply(structure, n_levels, factors, core, adjoint=True)
+        scaled = _core_apply(
+            structure, n_levels, factors, tf.transpose(scaled), adjoint=True
+        )
+        scaled = tf.linalg.set_diag(scaled, tf.linalg.diag_part(scaled) + 1.0)
+        lower = tf.linalg.cholesky(scaled)
+        log_det += 2.0 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(lower)))
+        inverse = tf.linalg.cholesky_solve(lower, tf.eye(m, dtype=core.dtype))
+        rotated = _core_apply(structure, n_levels, factors, inverse, adjoint=False)
+        half = tf.transpose(rotated)
+        covariance = _core_apply(structure, n_levels, factors, half, adjoint=False)
+        effects = tf.matmul(covariance, core_border)
+        border -= tf.matmul(core_border, effects, transpose_a=True)
+        state |= {
+            "core": core,
+            "core_half": half,
+            "core_covariance": covariance,
+            "core_border": core_border,
+            "core_effects": effects,
+            "cell": cell,
+        }
+    return state | {
+        "log_det": log_det,
+        "border": border,
+        "own": own,
+        "own_border": own_border,
+        "link": link,
+    }
+
+
+def _core_split(structure, n_levels, x):
+    """Core rows (m, n) as one (q, n, J) tensor a factor."""
+    offsets, _ = core_offsets(structure, n_levels)
+    n_chain = len(structure.chain)
+    parts = []
+    for c, q in enumerate(structure.core):
+        n = n_levels[n_chain + c]
+        part = tf.reshape(x[offsets[c] : offsets[c] + n * q], [n, q, tf.shape(x)[1]])
+        parts.append(tf.transpose(part, [1, 2, 0]))
+    return parts
+
+
+def back_substitute(structure, index, state):
+    """Effects and scores of the dense columns, for every factor.
+
+    Returns
+    -------
+    effects, scores : lists of (q, p + 1, J) tensors
+        Lambda Lambda' Z' V^-1 D and Z' V^-1 D for the dense columns D, chain
+        then core.
+    """
+    links, n_chain = structure.links(), len(structure.chain)
+    parent = dict(zip(links, index["parent"]))
+    effects, scores = [None] * n_chain, [None] * n_chain
+    core_effects, core_scores = [], []
+    if structure.core:
+        dense = state["core_effects"]
+        residual = state["core_border"] - tf.matmul(state["core"], dense)
+        core_effects = _core_split(structure, index["n_levels"], dense)
+        core_scores = _core_split(structure, index["n_levels"], residual)
+    for t in reversed(range(n_chain)):
+        rest = state["own_border"][t]
+        for s in range(t + 1, n_chain):
+            above = _gather(effects[s], parent[t, s])
+            rest -= blocks.product(state["link"][t, s], above)
+        if structure.core:
+            at, column = index["cell_level"][t], index["cell_column"][t]
+            above = tf.transpose(tf.gather(dense, column))
+            rest -= blocks.total(
+                state["cell"][t][:, None] * above[None], at, tf.shape(rest)[2]
+            )
+        effects[t] = blocks.product(state["gain"][t], rest)
+        scores[t] = rest - blocks.product(state["own"][t], effects[t])
+    return effects + core_effects, scores + core_scores
+
+
+def posterior(structure, index, state):
+    """Posterior covariance and projected information of every level.
+
+    Both are relative to the residual variance and take the fixed effects as
+    known.
+
+    Returns
+    -------
+    covariance : list of (q, q, J) tensors
+        Blocks of Lambda (Lambda' Z'Z Lambda + I)^-1 Lambda', chain then core.
+    information : list of (q, q, J) tensors
+        Z_j' V^-1 Z_j for the chain; for the core Z_j' V^-1 Z_j T, which is
+        what the dense matrices give without a division by T.
+    """
+    links, n_chain = structure.links(), len(structure.chain)
+    n_levels = index["n_levels"]
+    parent = dict(zip(links, index["parent"]))
+    covariance, information = [None] * n_chain, [None] * n_chain
+    cross, cross_cell = {}, {}
+    core_covariance, core_information = [], []
+    if structure.core:
+        up = dict(zip(links, index["cell_up"]))
+        q_core = tf.reshape(state["core_covariance"], [-1])
+        offsets, _ = core_offsets(structure, n_levels)
+        for c, q in enumerate(structure.core):
+            n = n_levels[n_chain + c]
+            rows = slice(offsets[c], offsets[c] + n * q)
+            own = tf.reshape(state["core"][rows], [n, q, -1])
+            half = tf.reshape(state["core_half"][rows], [n, q, -1])
+            core_information.append(
+                tf.stack(
+                    [
+                        tf.stack(
+                            [tf.reduce_sum(own[:, i] * half[:, k], 1) for k in range(q)]
+                        )
+                        for i in range(q)
+                    ]
+                )
+            )
+            block = state["core_covariance"][rows, rows]
+            core_covariance.append(
+                tf.stack(
+                    [
+                        tf.stack(
+                            [tf.linalg.diag_part(block[i::q, k::q]) for k in range(q)]
+                        )
+                        for i in range(q)
+                    ]
+                )
+            )
+
+    for t in reversed(range(n_chain)):
+        gain, own = state["gain"][t], state["own"][t]
+        n, later = n_levels[t], range(t + 1, n_chain)
+        link = {s: state["link"][t, s] for s in later}
+        reach = {}
+        for s in later:
+            terms = []
+            for r in later:
+                if r == s:
+                    between = _gather(covariance[s], parent[t, s])
+                elif r < s:
+                    between = _gather(cross[r, s], parent[t, r])
+                else:
+                    between = blocks.transpose(_gather(cross[s, r], parent[t, s]))
+                terms.append(blocks.product(link[r], between))
+            reach[s] = tf.add_n(terms)
+        if structure.core:
+            at, cell = index["cell_level"][t], state["cell"][t]
+            first, second = index["pair_first"][t], index["pair_second"][t]
+            weight = tf.gather(q_core, index["pair_place"][t])
+            a, b = _gather(cell, first), _gather(cell, second)
+            off = tf.cast(first != second, weight.dtype) * weight
+            outer = a[:, None] * (weight * b)[None] + b[:, None] * (off * a)[None]
+            spread = blocks.total(outer, index["pair_level"][t], n)
+            heavy = state["heavy"][t]
+            seen_heavy = [tf.matmul(row, state["core_covariance"]) for row in heavy]
+            spread_heavy = tf.stack(
+                [
+                    tf.stack([tf.reduce_sum(seen * row, 1) for row in heavy])
+                    for seen in seen_heavy
+                ]
+            )
+            spread += blocks.total(
+                spread_heavy, index["heavy_level"][t], n, is_sorted=False
+            )
+            across = tf.zeros_like(cell)
+            for s in later:
+                seen = _gather(cross_cell[s], up[t, s])
+                reach[s] += blocks.total(cell[:, None] * seen[None], at, n)
+                across += blocks.product(_gather(link[s], at), seen[:, None])[:, 0]
+            if later:
+                spread += blocks.total(across[:, None] * cell[None], at, n)
+            if t:
+                n_cells = tf.shape(cell)[1]
+                across += blocks.total(a * weight, second, n_cells, is_sorted=False)
+                across += blocks.total(b * off, first, n_cells, is_sorted=False)
+                at_heavy = _gather(
+                    tf.stack([tf.reshape(seen, [-1]) for seen in seen_heavy]),
+                    index["heavy_place"][t],
+                )
+                across += blocks.total(
+                    at_heavy, index["heavy_cell"][t], n_cells, is_sorted=False
+                )
+                pushed = blocks.product(_gather(gain, at), across[:, None])[:, 0]
+                cross_cell[t] = -pushed
+        else:
+            spread = None
+        for s in later:
+            term = blocks.product_nt(reach[s], link[s])
+            spread = term if spread is None else spread + term
+            cross[t, s] = -blocks.product(gain, reach[s])
+        shrink = blocks.identity(structure.chain[t]) - blocks.product(gain, own)
+        information[t] = blocks.product(own, shrink)
+        covariance[t] = gain
+        if spread is not None:
+            information[t] -= blocks.product_tn(shrink, blocks.product(spread, shrink))
+            covariance[t] += blocks.product(gain, blocks.product(spread, gain))
+    return covariance + core_covariance, information + core_information

@@ -1,0 +1,190 @@
+"""A quasi-Newton minimiser as an explicit state machine in graph code.
+
+The state is a dictionary of tensors, so a run can be stopped, inspected and
+continued. There is one place where the objective is evaluated; a trial point is
+then either accepted or shortened. A few steps of a fixed point (`warm`) bring the
+start into the right region; BFGS then begins from the inverse of the expected
+information rather than from the identity.
+"""
+
+import tensorflow as tf
+
+from skglmm.engine.structure import FLOAT, INT
+
+RUNNING, CONVERGED, PRECISION, STUCK = 0, 1, 2, 3
+
+ARMIJO = 1e-4
+ROUNDING = 1e-11
+SHORTEST = 1e-7
+GOOD_ENOUGH = 1e-4
+
+
+def initial_state(theta, max_iter, aux=()):
+    """State before the first evaluation, at `theta` (k,)."""
+    theta = tf.convert_to_tensor(theta, FLOAT)
+    k = tf.shape(theta)[0]
+    return {
+        "theta": theta,
+        "value": tf.constant(float("inf"), FLOAT),
+        "gradient": tf.zeros([k], FLOAT),
+        "inverse": tf.eye(k, dtype=FLOAT),
+        "trial": theta,
+        "step": tf.ones([], FLOAT),
+        "decrement": tf.constant(float("inf"), FLOAT),
+        "warm": tf.constant(True),
+        "n_evaluations": tf.constant(0, INT),
+        "status": tf.constant(RUNNING, INT),
+        "history": tf.fill([max_iter], tf.constant(float("nan"), FLOAT)),
+        "aux": aux,
+    }
+
+
+def state_spec(k, aux_spec=()):
+    """Signature of a state with k parameters."""
+    scalar = tf.TensorSpec([], FLOAT)
+    point = tf.TensorSpec([k], FLOAT)
+    return {
+        "theta": point,
+        "value": scalar,
+        "gradient": point,
+        "inverse": tf.TensorSpec([k, k], FLOAT),
+        "trial": point,
+        "step": scalar,
+        "decrement": scalar,
+        "warm": tf.TensorSpec([], tf.bool),
+        "n_evaluations": tf.TensorSpec([], INT),
+        "status": tf.TensorSpec([], INT),
+        "history": tf.TensorSpec([None], FLOAT),
+        "aux": aux_spec,
+    }
+
+
+def inverse_metric(metric, pull, n):
+    """Inverse expected information with the residual variance profiled out.
+
+    The profiled information is F - c c' / n; its inverse follows from that of F
+    by a rank-one update, held back where the level-by-level F makes it indefinite.
+    """
+    scale = tf.math.rsqrt(tf.linalg.diag_part(metric) + 1e-30)
+    scaled = metric * scale[:, None] * scale[None]
+    k = tf.shape(metric)[0]
+    lower = tf.linalg.cholesky(scaled + 1e-6 * tf.eye(k, dtype=FLOAT))
+    inverse = tf.linalg.cholesky_solve(lower, tf.eye(k, dtype=FLOAT))
+    inverse = inverse * scale[:, None] * scale[None]
+    v = tf.linalg.matvec(inverse, pull)
+    room = tf.maximum(n - tf.reduce_sum(pull * v), 0.1 * n)
+    return inverse + v[:, None] * v[None] / room
+
+
+def bfgs_update(inverse, s, y):
+    """BFGS update of an inverse Hessian; unchanged where the curvature is negative."""
+    sy = tf.reduce_sum(s * y)
+    usable = sy > 1e-10 * tf.norm(s) * tf.norm(y)
+    rho = 1.0 / tf.where(usable, sy, 1.0)
+    left = tf.eye(tf.shape(s)[0], dtype=FLOAT) - rho * s[:, None] * y[None]
+    updated = tf.matmul(left, tf.matmul(inverse, left, transpose_b=True))
+    return tf.where(usable, updated + rho * s[:, None] * s[None], inverse)
+
+
+def advance(fun, state, tol, n_warm):
+    """One evaluation of the objective and what follows from it.
+
+    Parameters
+    ----------
+    fun : callable
+        Maps a trial point and ``aux`` to a dict with ``value``, ``gradient``,
+        ``inverse`` (an inverse metric), ``fixed_point`` (the next point of the
+        warm phase) and ``aux`` (tensors that warm-start the next evaluation).
+    state : dict
+    tol : scalar tensor
+        Bound on the Newton decrement, in units of the objective.
+    n_warm : int scalar tensor
+        Evaluations after which the fixed point gives way to BFGS, at least one.
+    """
+    out = fun(state["trial"], state["aux"])
+    value, gradient = out["value"], out["gradient"]
+    n_evaluations = state["n_evaluations"] + 1
+    warm = state["warm"]
+    finite = tf.math.is_finite(value) & tf.reduce_all(tf.math.is_finite(gradient))
+    rounding = ROUNDING * tf.abs(state["value"])
+    slope = -state["step"] * state["decrement"]
+    bound = tf.where(warm, state["value"], state["value"] + ARMIJO * slope + rounding)
+    accepted = finite & (value <= bound)
+
+    moved = state["trial"] - state["theta"]
+    quasi = bfgs_update(state["inverse"], moved, gradient - state["gradient"])
+    inverse = tf.where(
+        accepted, tf.where(warm, out["inverse"], quasi), state["inverse"]
+    )
+    theta = tf.where(accepted, state["trial"], state["theta"])
+    new_value = tf.where(accepted, value, state["value"])
+    new_gradient = tf.where(accepted, gradient, state["gradient"])
+    aux = tf.nest.map_structure(
+        lambda a, b: tf.where(accepted, a, b), out["aux"], state["aux"]
+    )
+    still_warm = warm & accepted & (n_evaluations < n_warm)
+    full = -tf.linalg.matvec(inverse, new_gradient)
+    decrement = -tf.reduce_sum(full * new_gradient)
+
+    rise = value - state["value"] - slope
+    shorter = -slope * state["step"] / (2.0 * tf.maximum(rise, 1e-300))
+    shorter = tf.clip_by_value(shorter, 0.1 * state["step"], 0.5 * state["step"])
+    shorter = tf.where(finite, shorter, 0.1 * state["step"])
+    fresh = accepted | warm
+    step = tf.where(fresh, tf.ones([], FLOAT), shorter)
+    trial = tf.where(still_warm, out["fixed_point"], theta + step * full)
+
+    done = ~still_warm & fresh & (0.5 * decrement < tol)
+    flat = ~fresh & finite & (step * decrement < 100.0 * rounding)
+    stuck = ~fresh & (step < SHORTEST)
+    status = tf.where(
+        done, CONVERGED, tf.where(flat, PRECISION, tf.where(stuck, STUCK, RUNNING))
+    )
+    n_history = tf.shape(state["history"])[0]
+    place = tf.minimum(n_evaluations, n_history) - 1
+    here = tf.range(n_history) == place
+    return {
+        "theta": theta,
+        "value": new_value,
+        "gradient": new_gradient,
+        "inverse": inverse,
+        "trial": trial,
+        "step": step,
+        "decrement": decrement,
+        "warm": still_warm,
+        "n_evaluations": n_evaluations,
+        "status": status,
+        "history": tf.where(here, new_value, state["history"]),
+        "aux": aux,
+    }
+
+
+def minimize(fun, state, tol, n_warm, n_steps):
+    """Advance until the status is no longer RUNNING, `n_steps` times at most."""
+    return tf.while_loop(
+        lambda s: s["status"] == RUNNING,
+        lambda s: (advance(fun, s, tol, n_warm),),
+        (state,),
+        maximum_iterations=n_steps,
+        parallel_iterations=1,
+    )[0]
+
+
+def report(state):
+    """A final state as numbers, with the outcome as a sentence (None: converged)."""
+    state = tf.nest.map_structure(lambda t: t.numpy(), state)
+    n_iter = int(state["n_evaluations"])
+    status, decrement = int(state["status"]), float(state["decrement"])
+    outcome = None
+    if status == RUNNING:
+        outcome = f"max_iter={len(state['history'])} evaluations were not enough"
+    elif status == STUCK and not decrement < GOOD_ENOUGH:
+        outcome = "no further decrease of the objective could be found"
+    return {
+        "theta": state["theta"],
+        "value": float(state["value"]),
+        "decrement": decrement,
+        "n_iter": n_iter,
+        "history": state["history"][: min(n_iter, len(state["history"]))],
+        "outcome": outcome,
+    }

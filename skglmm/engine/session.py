@@ -1,0 +1,109 @@
+"""A design on a device: the one place where arrays become tensors."""
+
+import numpy as np
+import tensorflow as tf
+
+from skglmm.engine import covariance, statistics
+from skglmm.engine.structure import FLOAT, INT, Structure
+
+# Below this many values a GPU's launch costs exceed its gain. An estimate, not a
+# measurement: no GPU was at hand.
+_GPU_VALUES = 1_000_000
+_CHUNK_BYTES = 96e6
+
+
+def structure_of(design):
+    """Static description of a design."""
+    n_chain = len(design.plan.chain)
+    effects = [f.n_effects for f in design.factors]
+    return Structure(
+        chain=tuple(effects[:n_chain]),
+        core=tuple(effects[n_chain:]),
+        plain=tuple(f.z is None for f in design.factors),
+        covariance=tuple(
+            "diag" if f.n_effects == 1 else f.covariance for f in design.factors
+        ),
+    )
+
+
+def choose_device(device, n_values):
+    """TensorFlow's name of the device to compute on."""
+    if device == "cpu":
+        return "/CPU:0"
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "gpu":
+        if not gpus:
+            raise ValueError(
+                "device='gpu', but TensorFlow sees no GPU. Use device='auto' or "
+                "'cpu', or install the CUDA libraries: pip install skglmm[cuda]."
+            )
+        return "/GPU:0"
+    return "/GPU:0" if gpus and n_values > _GPU_VALUES else "/CPU:0"
+
+
+class Session:
+    """Tensors of one design, on the device chosen for it.
+
+    Parameters
+    ----------
+    design : GroupedDesign
+    device : {"auto", "cpu", "gpu"}
+    n_border : int
+        Number of dense columns.
+    """
+
+    def __init__(self, design, device, n_border):
+        self.design = design
+        self.structure = structure_of(design)
+        n_rows = len(design.factors[0].codes) if design.factors else 0
+        n_values = max(n_rows * n_border, design.plan.n_core**2)
+        self._device = tf.device(choose_device(device, n_values))
+        self._n_border = n_border
+
+    def __enter__(self):
+        self._device.__enter__()
+        self.index = tf.nest.map_structure(
+            lambda a: tf.convert_to_tensor(a, INT), self.design.index
+        )
+        return self
+
+    def __exit__(self, *error):
+        return self._device.__exit__(*error)
+
+    @staticmethod
+    def scalar(value):
+        return tf.constant(value, FLOAT)
+
+    def rows(self, border, weight):
+        """Rows as `statistics.reduce_rows` takes them."""
+        empty = np.empty((len(weight), 0))
+        return {
+            "border": border,
+            "weight": weight,
+            "z": tuple(empty if f.z is None else f.z for f in self.design.factors),
+            "level": tuple(f.codes for f in self.design.factors),
+            "cell": self.design.row_cell,
+        }
+
+    def statistics(self, border, weight):
+        """Block statistics of all rows, a chunk at a time."""
+        width = sum(
+            f.n_effects * (f.n_effects + self._n_border) for f in self.design.factors
+        )
+        core = self.design.plan.n_core
+        chunk = int(max(_CHUNK_BYTES / (8 * (width + self._n_border)), core**2, 1000))
+        return statistics.reduce_in_chunks(
+            self.structure, self.index, self.rows(border, weight), chunk
+        )
+
+    def theta(self, factors):
+        """Parameters (k,) of relative factors T_r."""
+        parts = [
+            covariance.from_factor(kind, t)
+            for kind, t in zip(self.structure.covariance, factors)
+        ]
+        return np.concatenate([np.zeros(0), *parts])
+
+    def factors(self, theta):
+        """Relative factors T_r of parameters (k,)."""
+        return covariance.factors_of(self.structure, theta)

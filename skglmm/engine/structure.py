@@ -1,0 +1,118 @@
+"""Structures: what is static about a problem once its rows have been sorted.
+
+Two designs with the same `Structure` share every compiled function, whatever
+their numbers of rows, levels and fixed columns.
+"""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+FLOAT = tf.float64
+INT = tf.int32
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Static description of an arrow-shaped problem.
+
+    The random factors come in two runs. The *chain* is eliminated factor by
+    factor; each of its factors is nested in all later ones, so that a level has
+    one parent in each of them and no elimination creates fill. The *core* holds
+    the remaining factors as scalar columns of one dense matrix.
+
+    Parameters
+    ----------
+    chain, core : tuple of int
+        Number of effects a level has, for each factor.
+    plain : tuple of bool
+        For chain then core: whether the factor has an intercept and nothing
+        else, so that no row values need to be read.
+    covariance : tuple of {"full", "diag", "scalar"}
+        For chain then core: the kind of covariance of the effects.
+    """
+
+    chain: tuple
+    core: tuple
+    plain: tuple
+    covariance: tuple
+
+    @property
+    def n_effects(self):
+        """Effects per level, chain then core."""
+        return self.chain + self.core
+
+    def links(self):
+        """Pairs (t, s), t before s, of chain positions."""
+        n = len(self.chain)
+        return [(t, s) for t in range(n) for s in range(t + 1, n)]
+
+
+def vector(dtype=FLOAT):
+    return tf.TensorSpec([None], dtype)
+
+
+def rows_spec(structure):
+    """Signature of the rows that `statistics.reduce_rows` takes."""
+    n_chain = len(structure.chain)
+    return {
+        "border": tf.TensorSpec([None, None], FLOAT),
+        "weight": vector(),
+        "z": tuple(
+            tf.TensorSpec([None, 0 if plain else q], FLOAT)
+            for q, plain in zip(structure.n_effects, structure.plain)
+        ),
+        "level": tuple(vector(INT) for _ in structure.n_effects),
+        "cell": tuple(tuple(vector(INT) for _ in structure.core) for _ in range(n_chain)),
+    }
+
+
+def index_spec(structure):
+    """Signature of the integer arrays that describe who touches whom."""
+    n_chain = len(structure.chain)
+    spec = {
+        "n_levels": tf.TensorSpec([len(structure.n_effects)], INT),
+        "parent": tuple(vector(INT) for _ in structure.links()),
+    }
+    if structure.core:
+        chain = range(n_chain)
+        spec |= {
+            "cell_level": tuple(vector(INT) for _ in chain),
+            "cell_column": tuple(vector(INT) for _ in chain),
+            "cell_up": tuple(vector(INT) for _ in structure.links()),
+            "pair_first": tuple(vector(INT) for _ in chain),
+            "pair_second": tuple(vector(INT) for _ in chain),
+            "pair_place": tuple(vector(INT) for _ in chain),
+            "pair_level": tuple(vector(INT) for _ in chain),
+            "heavy_level": tuple(vector(INT) for _ in chain),
+            "heavy_cell": tuple(vector(INT) for _ in chain),
+            "heavy_place": tuple(vector(INT) for _ in chain),
+        }
+    return spec
+
+
+def statistics_spec(structure):
+    """Signature of the block statistics."""
+    spec = {
+        "border": tf.TensorSpec([None, None], FLOAT),
+        "own": tuple(tf.TensorSpec([q, q, None], FLOAT) for q in structure.chain),
+        "own_border": tuple(
+            tf.TensorSpec([q, None, None], FLOAT) for q in structure.chain
+        ),
+        "link": tuple(
+            tf.TensorSpec([structure.chain[t], structure.chain[s], None], FLOAT)
+            for t, s in structure.links()
+        ),
+    }
+    if structure.core:
+        spec |= {
+            "cell": tuple(tf.TensorSpec([q, None], FLOAT) for q in structure.chain),
+            "core": vector(),
+            "core_border": tf.TensorSpec([None, None], FLOAT),
+        }
+    return spec
+
+
+def factors_spec(structure):
+    """Signature of the relative covariance factors T_r, lower triangular."""
+    return tuple(tf.TensorSpec([q, q], FLOAT) for q in structure.n_effects)

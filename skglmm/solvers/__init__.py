@@ -1,0 +1,9 @@
+"""Solvers: hyperparameters, and the loops they stand for."""
+
+from skglmm.solvers._base import BaseSolver
+from skglmm.solvers._laplace import Laplace
+from skglmm.solvers._vi import VI
+
+__all__ = ["VI", "BaseSolver", "Laplace"]
+
+SOLVERS = {"vi": VI, "laplace": Laplace}

@@ -1,0 +1,106 @@
+"""What a solver is given, what it returns, and what all solvers share."""
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
+from numbers import Integral, Real
+
+from skglmm._design import GroupedDesign
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A mixed model in working coordinates, rows in the design's order.
+
+    Parameters
+    ----------
+    design : GroupedDesign
+    columns : ndarray of shape (n_rows, p)
+        Fixed columns, orthonormal under the weights.
+    target : ndarray of shape (n_rows,)
+    weight : ndarray of shape (n_rows,)
+        Frequencies.
+    reml : bool
+        Whether the fixed effects are integrated out as well.
+    start : tuple of ndarray or None
+        Relative covariance factors T_r to begin from, in the design's order.
+    """
+
+    design: GroupedDesign
+    columns: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+    reml: bool = False
+    start: tuple | None = None
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a solver found, in working coordinates and numpy only.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (p,)
+    coef_covariance : ndarray of shape (p, p)
+    covariances : tuple of ndarray of shape (q, q)
+        Covariance of the effects of each factor, in the design's order.
+    means, posteriors : tuple of ndarray of shape (q, n_levels), (q, q, n_levels)
+        Posterior means and covariances of the effects, in engine level order.
+    noise_variance : float or None
+    log_likelihood : float
+    method : str
+        How `log_likelihood` was computed.
+    n_iter : int
+        Evaluations of the objective.
+    history : ndarray of shape (n_iter,)
+        Best objective so far, -2 log-likelihood, at each evaluation.
+    outcome : str or None
+        Why the solver stopped short of convergence; None if it converged.
+    singular : tuple of int
+        Factors, in the design's order, with a singular covariance.
+    """
+
+    coef: np.ndarray
+    coef_covariance: np.ndarray
+    covariances: tuple
+    means: tuple
+    posteriors: tuple
+    noise_variance: float | None
+    log_likelihood: float
+    method: str
+    n_iter: int
+    history: np.ndarray
+    outcome: str | None = None
+    singular: tuple = ()
+    extra: dict = field(default_factory=dict)
+
+
+class BaseSolver(BaseEstimator):
+    """Base of all solvers: hyperparameters, and nothing that depends on data."""
+
+    _parameter_constraints: dict = {
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "device": [StrOptions({"auto", "cpu", "gpu"})],
+    }
+
+    def __init__(self, *, max_iter=100, tol=1e-8, device="auto"):
+        self.max_iter = max_iter
+        self.tol = tol
+        self.device = device
+
+    @abstractmethod
+    def solve(self, problem):
+        """Solve a `Problem`.
+
+        Parameters
+        ----------
+        problem : Problem
+
+        Returns
+        -------
+        solution : Solution
+        """
