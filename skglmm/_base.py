@@ -20,7 +20,6 @@ from sklearn.utils.validation import (
 from skglmm import _groups, _prediction
 from skglmm._coding import code_fixed, code_random
 from skglmm._design import Factor, build_design
-from skglmm._families import FAMILIES
 from skglmm._table import Table
 from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
@@ -84,8 +83,8 @@ class BaseMixedModel(BaseEstimator):
             If a column is unknown or holds what it must not hold, if a label is
             missing, or if a factor cannot be estimated from these rows.
         """
-        validate_data(self, X, y, skip_check_array=True)
         table = Table(X, min_rows=2)
+        validate_data(self, X, y, skip_check_array=True)
         y = self._check_target(y, table)
         weight = None
         if sample_weight is not None:
@@ -106,35 +105,41 @@ class BaseMixedModel(BaseEstimator):
         special = {
             name: table.numeric([at], name)[:, 0] for name, at in columns.items()
         }
-        slopes = {
-            at: table.numeric([at], "slope")[:, 0] for t in terms for at in t.slopes
-        }
         encoded = [
             _groups.encode(parts, term.name, names)
-            for term, (parts, names) in zip(terms, labels)
+            for term, (parts, names) in zip(terms, labels, strict=True)
         ]
-        if weight is not None and np.any(weight == 0):
-            present = weight > 0
-            y, weight, design_matrix = y[present], weight[present], design_matrix[present]
-            special = {name: v[present] for name, v in special.items()}
-            slopes = {at: v[present] for at, v in slopes.items()}
-            encoded = [_present_levels(c[present], levels) for c, levels in encoded]
         if weight is None:
             weight = np.ones(len(y))
+        elif np.any(weight == 0):
+            present = weight > 0
+            y, weight = y[present], weight[present]
+            design_matrix = design_matrix[present]
+            special = {name: v[present] for name, v in special.items()}
+            encoded = [_present_levels(c[present], levels) for c, levels in encoded]
         self._check_factors(terms, encoded, weight)
+        if "offset" in special:
+            y = y - special["offset"]
 
-        factors, recodings = [], []
-        for term, (codes, levels) in zip(terms, encoded):
-            z = _row_values(term, slopes, len(y))
-            recoding = np.eye(1)
-            if z is not None:
-                recoding = code_random(z, weight, term.covariance)
-                z = z @ recoding
-            factors.append(Factor(codes, len(levels), z, term.covariance, term.name))
-            recodings.append(recoding)
+        factors = [
+            Factor(codes, len(levels), term.n_effects, not term.slopes, term.covariance)
+            for term, (codes, levels) in zip(terms, encoded, strict=True)
+        ]
         design = build_design(factors)
+        y, weight, design_matrix = map(design.rows, (y, weight, design_matrix))
+        place = {at: k for k, at in enumerate(fixed)}
+        z, recodings = [], []
+        for term in terms:
+            values = _row_values(term, lambda at: design_matrix[:, place[at]], len(y))
+            recoding = np.eye(1)
+            if values is not None:
+                recoding = code_random(values, weight, term.covariance)
+                values = values @ recoding
+            z.append(values)
+            recodings.append(recoding)
         solver = self._resolve_solver()
-        fixed_coding = code_fixed(design_matrix, weight, self.fit_intercept)
+        border, fixed_coding = code_fixed(design_matrix, weight, self.fit_intercept)
+        origin = self._center_target(y, border, weight)
         names = [table.effect_name(at) for at in fixed]
         if fixed_coding.aliased.any():
             out = np.flatnonzero(fixed_coding.aliased) - int(self.fit_intercept)
@@ -143,14 +148,14 @@ class BaseMixedModel(BaseEstimator):
                 f"the fixed columns {listed} are constant or depend linearly on the "
                 "columns before them: their coefficients are set to 0 (drop them)"
             )
-        target, origin = self._center_target(y, special, fixed_coding.columns, weight)
+        engine = design.plan.chain + design.plan.core
         problem = Problem(
             design=design,
-            columns=design.rows(fixed_coding.columns),
-            target=design.rows(target),
-            weight=design.rows(weight),
+            border=border,
+            z=tuple(z[r] for r in engine),
+            weight=weight,
             reml=bool(getattr(self, "reml", False)),
-            start=self._start(terms, design, factors, recodings),
+            start=self._start(terms, engine, recodings),
         )
         solution = solver.solve(problem)
         solution = _in_user_order(solution, design, factors)
@@ -195,7 +200,9 @@ class BaseMixedModel(BaseEstimator):
         terms, labels = _groups.resolve_metadata_terms(
             groups, table, self.random_slopes, self.random_intercepts, self.covariance
         )
-        return terms, [([part], (t.name,)) for t, part in zip(terms, labels)]
+        return terms, [
+            ([part], (t.name,)) for t, part in zip(terms, labels, strict=True)
+        ]
 
     def _named_columns(self, table, terms):
         """Positions of the columns with a role of their own: offset and the like."""
@@ -230,7 +237,7 @@ class BaseMixedModel(BaseEstimator):
 
     def _check_factors(self, terms, encoded, weight):
         n_rows = weight.sum()
-        for term, (_, levels) in zip(terms, encoded):
+        for term, (_, levels) in zip(terms, encoded, strict=True):
             if len(levels) < 2:
                 raise ValueError(
                     f"The factor {term.name!r} has one level ({levels[0]!r}): its "
@@ -250,24 +257,23 @@ class BaseMixedModel(BaseEstimator):
         return solver
 
     @staticmethod
-    def _center_target(y, special, columns, weight):
-        """Target less its offset and its ordinary least-squares fit."""
-        if "offset" in special:
-            y = y - special["offset"]
-        total = weight.sum()
+    def _center_target(y, border, weight):
+        """Write y less its least-squares fit into the border; return the fit."""
+        columns, total = border[:, :-1], weight.sum()
         origin = np.zeros(columns.shape[1])
         for _ in range(2):  # the second pass removes the rounding of the first
-            step = columns.T @ (weight * y) / total
+            step = (weight * y) @ columns / total
             y = y - columns @ step
             origin += step
-        return y, origin
+        border[:, -1] = y
+        return origin
 
-    def _start(self, terms, design, factors, recodings):
+    def _start(self, terms, engine, recodings):
         """Relative factors of an earlier fit, in engine order, for a warm start."""
         if not (self.warm_start and hasattr(self, "random_effects_covariance_")):
             return None
         start, sigma2 = [], self._scale()
-        for term, recoding in zip(terms, recodings):
+        for term, recoding in zip(terms, recodings, strict=True):
             old = self.random_effects_covariance_.get(term.name)
             if old is None or old.shape != recoding.shape:
                 return None
@@ -275,8 +281,7 @@ class BaseMixedModel(BaseEstimator):
             working = inverse @ old @ inverse.T / sigma2
             # a variance of zero is stationary: begin beside it
             start.append(np.linalg.cholesky(working + 1e-3 * np.eye(len(old))))
-        place = {id(f): r for r, f in enumerate(factors)}
-        return tuple(start[r] for r in design.plan.chain + design.plan.core) or None
+        return tuple(start[r] for r in engine)
 
     def _scale(self):
         return getattr(self, "noise_variance_", 1.0) or 1.0
@@ -298,7 +303,9 @@ class BaseMixedModel(BaseEstimator):
     def _store_random(self, terms, encoded, recodings, solution):
         self.random_effects_, self.random_effects_std_ = {}, {}
         self.random_effects_covariance_ = {}
-        for r, (term, (_, levels), recoding) in enumerate(zip(terms, encoded, recodings)):
+        for r, (term, (_, levels), recoding) in enumerate(
+            zip(terms, encoded, recodings, strict=True)
+        ):
             effects = list(term.effects)
             b = (recoding @ solution.means[r]).T
             blocks = np.moveaxis(solution.posteriors[r], -1, 0)
@@ -392,8 +399,8 @@ class BaseMixedModel(BaseEstimator):
             raise ValueError(
                 f"level must be 'conditional' or 'population', got {level!r}."
             )
-        validate_data(self, X, reset=False, skip_check_array=True)
         table = Table(X)
+        validate_data(self, X, reset=False, skip_check_array=True)
         offset = None
         if "offset" in self._named:
             offset = table.numeric([self._named["offset"]], "offset")[:, 0]
@@ -411,20 +418,15 @@ class BaseMixedModel(BaseEstimator):
     def _level_effects(self, table, groups):
         """Codes, row values and effects of every factor, for new rows."""
         labels = self._labels_to_predict(table, groups)
-        slopes = {
-            at: table.numeric([at], "slope")[:, 0]
-            for term in self._terms
-            for at in term.slopes
-        }
         unseen, effects = [], []
-        for term, parts in zip(self._terms, labels):
+        for term, parts in zip(self._terms, labels, strict=True):
             frame = self.random_effects_[term.name]
             codes = _groups.lookup(frame.index, parts)
             if self.handle_unknown != "ignore" and np.any(codes < 0):
                 unseen.append(
                     _groups.unseen_report(term.name, parts, codes, frame.index)
                 )
-            z = _row_values(term, slopes, table.n_rows)
+            z = _row_values(term, lambda at: table.numeric([at])[:, 0], table.n_rows)
             effects.append((codes, z, frame.to_numpy()))
         if unseen and self.handle_unknown == "error":
             raise ValueError(
@@ -463,14 +465,15 @@ class BaseMixedModel(BaseEstimator):
         return [[part] for part in labels]
 
 
-def _row_values(term, slopes, n_rows):
+def _row_values(term, column, n_rows):
     """Row values (n_rows, q) of a term's effects; None for an intercept alone."""
     if not term.slopes:
         return None
-    columns = [slopes[at] for at in term.slopes]
-    if term.intercept:
-        columns.insert(0, np.ones(n_rows))
-    return np.column_stack(columns)
+    first = int(term.intercept)
+    values = np.ones((n_rows, term.n_effects))
+    for k, at in enumerate(term.slopes):
+        values[:, first + k] = column(at)
+    return values
 
 
 def _present_levels(codes, levels):
@@ -487,9 +490,7 @@ def _in_user_order(solution, design, factors):
     return replace(
         solution,
         covariances=tuple(solution.covariances[place[r]] for r in users),
-        means=tuple(
-            design.to_user(place[r], solution.means[place[r]]) for r in users
-        ),
+        means=tuple(design.to_user(place[r], solution.means[place[r]]) for r in users),
         posteriors=tuple(
             design.to_user(place[r], solution.posteriors[place[r]]) for r in users
         ),
@@ -502,9 +503,7 @@ def _components_frame(terms, covariances, noise_variance):
     rows, index, width = [], [], max([len(t.effects) for t in terms], default=1)
     first = next((t.effects for t in terms if len(t.effects) == width), ())
     same = all(t.effects == first[: len(t.effects)] for t in terms)
-    names = [
-        f"corr({first[k]})" if same else f"corr({k})" for k in range(width - 1)
-    ]
+    names = [f"corr({first[k]})" if same else f"corr({k})" for k in range(width - 1)]
     for term in terms:
         sigma = covariances[term.name]
         sd = np.sqrt(np.maximum(np.diag(sigma), 0.0))
@@ -518,13 +517,13 @@ def _components_frame(terms, covariances, noise_variance):
     if noise_variance is not None:
         rows.append({"variance": noise_variance, "std": np.sqrt(noise_variance)})
         index.append(("residual", ""))
+    group, effect = zip(*index, strict=True) if index else ([], [])
     return pd.DataFrame(
-        rows,
-        index=pd.MultiIndex.from_tuples(index, names=["group", "effect"])
-        if index
-        else pd.MultiIndex.from_arrays([[], []], names=["group", "effect"]),
-        columns=["variance", "std", *names],
-        dtype=float,
+        {
+            name: np.array([row.get(name, np.nan) for row in rows], dtype=float)
+            for name in ["variance", "std", *names]
+        },
+        index=pd.MultiIndex.from_arrays(
+            [list(group), list(effect)], names=["group", "effect"]
+        ),
     )
-
-

@@ -18,12 +18,10 @@ _CONSTANT = 1e-13
 
 @dataclass(frozen=True)
 class FixedCoding:
-    """Orthonormal fixed columns and the way back to the user's.
+    """Way from orthonormal working columns back to the user's.
 
     Parameters
     ----------
-    columns : ndarray of shape (n_rows, rank)
-        Working columns W with W' diag(w) W = n I.
     transform : ndarray of shape (n_columns, rank)
         W = D transform for the user's columns D (the intercept first, if any);
         rows of aliased columns are zero.
@@ -31,7 +29,6 @@ class FixedCoding:
         Columns that are constant or depend on the columns before them.
     """
 
-    columns: np.ndarray
     transform: np.ndarray
     aliased: np.ndarray
 
@@ -42,54 +39,65 @@ class FixedCoding:
 
 
 def code_fixed(X, weight, fit_intercept):
-    """Code fixed columns X (n_rows, p), with frequency weights (n_rows,)."""
+    """Orthonormal working columns of fixed columns X.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, p)
+    weight : ndarray of shape (n_rows,)
+        Frequencies.
+    fit_intercept : bool
+
+    Returns
+    -------
+    border : ndarray of shape (n_rows, rank + 1)
+        Working columns W with W' diag(weight) W = n I, and room for the target.
+    coding : FixedCoding
+    """
     n_rows, p = X.shape
     total = weight.sum()
     first = int(fit_intercept)
     mean = weight @ X / total if fit_intercept else np.zeros(p)
     centred = X - mean
-    scale = np.sqrt(weight @ centred**2 / total)
-    size = np.max(np.abs(X), axis=0, initial=0.0)
-    varies = scale > _CONSTANT * size
-    keep = np.flatnonzero(varies)
+    gram = centred.T @ (weight[:, None] * centred) / total
+    scale = np.sqrt(np.diag(gram))
+    keep = np.flatnonzero(scale > _CONSTANT * np.sqrt(scale**2 + mean**2))
+    root = _triangular_root(gram[np.ix_(keep, keep)], scale[keep])
+    if root is None:
+        rows = np.sqrt(weight / total)[:, None] * (centred[:, keep] / scale[keep])
+        own, root = _independent(rows)
+        keep = keep[own]
+    inverse = linalg.solve_triangular(root, np.eye(len(keep))) / scale[keep][:, None]
     if keep.size < p:
         centred = centred[:, keep]
-    centred /= scale[keep]
-    root = _triangular_root(centred, weight, total)
-    if root is None:
-        keep_of, root = _independent(centred, weight, total)
-        keep, centred = keep[keep_of], centred[:, keep_of]
-    inverse = linalg.solve_triangular(root, np.eye(len(keep)))
-    columns = np.empty((n_rows, first + len(keep)))
-    columns[:, :first] = 1.0
-    columns[:, first:] = centred @ inverse
+    border = np.empty((n_rows, first + len(keep) + 1))
+    border[:, :first] = 1.0
+    np.matmul(centred, inverse, out=border[:, first:-1])
     transform = np.zeros((first + p, first + len(keep)))
-    transform[first + keep, first:] = inverse / scale[keep][:, None]
+    transform[first + keep, first:] = inverse
     if fit_intercept:
         transform[0, 0] = 1.0
         transform[0, 1:] = -mean @ transform[1:, 1:]
     aliased = np.ones(first + p, dtype=bool)
     aliased[:first] = False
     aliased[first + keep] = False
-    return FixedCoding(columns, transform, aliased)
+    return border, FixedCoding(transform, aliased)
 
 
-def _triangular_root(columns, weight, total):
-    """R with R'R = X'WX / n, or None where that loses too many digits."""
-    if not columns.shape[1]:
+def _triangular_root(gram, scale):
+    """R with R'R = X'WX / n of scaled columns; None where that loses too many digits."""
+    if not len(scale):
         return np.empty((0, 0))
-    gram = columns.T @ (weight[:, None] * columns) / total
     try:
-        root = np.linalg.cholesky(gram).T
+        root = np.linalg.cholesky(gram / np.outer(scale, scale)).T
     except np.linalg.LinAlgError:
         return None
     return root if np.min(np.diag(root)) > 1e-3 else None
 
 
-def _independent(columns, weight, total):
+def _independent(rows):
     """Columns that do not depend on earlier ones, and their triangular factor."""
-    rows = np.sqrt(weight / total)[:, None] * columns
-    keep = np.arange(columns.shape[1])
+    keep = np.arange(rows.shape[1])
     while True:
         root = np.linalg.qr(rows[:, keep], mode="r")
         own = np.zeros(len(keep))

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 MAX_CORE = 8_000
-MAX_PAIRS = 150_000_000
+MAX_PAIRS = 100_000_000
 # Measured on two cores. A level that touches more than a `HEAVY_SHARE` of the core
 # costs less as a dense row than as a list of pairs.
 HEAVY_SHARE = 0.08
@@ -24,25 +24,22 @@ class Factor:
     codes : ndarray of shape (n_rows,), int32
         Level of each row, ``0 .. n_levels - 1``, every level present.
     n_levels : int
-    z : ndarray of shape (n_rows, n_effects) or None
-        Row values of the effects; None for an intercept alone.
-    covariance : {"full", "diag", "scalar"}
-    name : object
-        For messages only.
+    n_effects : int, default=1
+        Effects of one level.
+    plain : bool, default=True
+        Whether the only effect is an intercept.
+    covariance : {"full", "diag", "scalar"}, default="full"
     """
 
     codes: np.ndarray
     n_levels: int
-    z: np.ndarray | None = None
+    n_effects: int = 1
+    plain: bool = True
     covariance: str = "full"
-    name: object = None
-
-    @property
-    def n_effects(self):
-        return 1 if self.z is None else self.z.shape[1]
 
     @property
     def size(self):
+        """Number of effects of all levels."""
         return self.n_levels * self.n_effects
 
 
@@ -125,7 +122,7 @@ class GroupedDesign:
 
     def rows(self, values):
         """Row values in engine order."""
-        return values if self.order is None else values[self.order]
+        return values if self.order is None else np.take(values, self.order, axis=0)
 
     def to_user(self, r, by_level):
         """Values with engine levels on the last axis, in the user's level order."""
@@ -161,18 +158,13 @@ def build_design(factors):
             step = counting_sort(codes, factors[r].n_levels)
             order = step if order is None else order[step]
     if order is not None:
-        factors = [
-            replace(f, codes=f.codes[order], z=None if f.z is None else f.z[order])
-            for f in factors
-        ]
+        factors = [replace(f, codes=f.codes[order]) for f in factors]
     level_order = [None] * len(factors)
     for r in chain[:-1]:
         factors[r], level_order[r] = _relabel(factors[r])
 
     rest = [r for r in range(len(factors)) if r not in chain]
-    meets = {
-        (t, c): _meetings(factors[t], factors[c]) for t in chain for c in rest
-    }
+    meets = {(t, c): _meetings(factors[t], factors[c]) for t in chain for c in rest}
     plan = _cheapest_plan(factors, chain, rest, meets)
     plan.check_size()
     if plan.core:
@@ -267,9 +259,7 @@ def _cheapest_plan(factors, chain, rest, meets):
 def _index(factors, plan, meets):
     """Integer arrays of `engine.structure.index_spec`, and each row's cells."""
     chain, core = plan.chain, plan.core
-    links = [
-        (t, s) for i, t in enumerate(chain) for s in chain[i + 1 :]
-    ]
+    links = [(t, s) for i, t in enumerate(chain) for s in chain[i + 1 :]]
     above = {(t, s): parents(factors[t], factors[s]) for t, s in links}
     index = {
         "n_levels": np.array([factors[r].n_levels for r in chain + core], np.int32),
@@ -277,7 +267,8 @@ def _index(factors, plan, meets):
     }
     if not core:
         return index, tuple(() for _ in chain)
-    starts = dict(zip(core, np.cumsum([0] + [factors[c].size for c in core])))
+    ends = np.cumsum([factors[c].size for c in core])
+    starts = {c: end - factors[c].size for c, end in zip(core, ends, strict=True)}
     m = plan.n_core
     cells, row_cell = {}, []
     for t in chain:
@@ -320,11 +311,15 @@ def _index(factors, plan, meets):
             "pair_second",
             "pair_place",
             "pair_level",
+            "place_first",
+            "place_second",
+            "place_sorted",
             "heavy_level",
             "heavy_cell",
             "heavy_place",
         ),
-        zip(*pairs),
+        zip(*pairs, strict=True),
+        strict=False,
     ):
         index[name] = values
     return index, tuple(row_cell)
@@ -334,8 +329,9 @@ def _pairs(level, column, n_levels, m):
     """Who meets whom in one factor's levels.
 
     Returns the pairs (a, b), a <= b, of cells in one light level, where they land
-    in the core's upper triangle and their level; then the heavy levels, their
-    cells and where these land in a table of dense rows.
+    in the core's upper triangle and their level; the pairs and places once more,
+    sorted by place, for the sum into the core; then the heavy levels, their cells
+    and where these land in a table of dense rows.
     """
     degree = np.bincount(level, minlength=n_levels)
     is_heavy = degree > HEAVY_SHARE * m
@@ -345,7 +341,10 @@ def _pairs(level, column, n_levels, m):
     first = np.repeat(cell, count)
     start = np.repeat(np.cumsum(count) - count, count)
     second = first + (np.arange(len(first)) - start).astype(np.int32)
-    place = column[first].astype(np.int64) * m + column[second]
+    row, col = column[first], column[second]
+    place = (row.astype(np.int64) * m + col).astype(np.int32)
+    by_place = counting_sort(col, m)
+    by_place = by_place[counting_sort(row[by_place], m)]
     heavy_level = np.flatnonzero(is_heavy).astype(np.int32)
     heavy_cell = cell[is_heavy[level]]
     row = np.zeros(n_levels, dtype=np.int64)
@@ -354,8 +353,11 @@ def _pairs(level, column, n_levels, m):
     return (
         first,
         second,
-        place.astype(np.int32),
+        place,
         level[first],
+        first[by_place],
+        second[by_place],
+        place[by_place],
         heavy_level,
         heavy_cell,
         heavy_place.astype(np.int32),

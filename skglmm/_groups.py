@@ -747,7 +747,8 @@ def _factorize(labels: Any, where: str) -> tuple[np.ndarray, pd.Index, bool]:
         codes, distinct = pd.factorize(labels)
     except TypeError as error:
         raise TypeError(
-            f"{where}: labels must be hashable, such as str, int or tuple ({error})."
+            f"{where}: labels must be hashable; a label or argument must be a string, "
+            f"a number or a tuple of them ({error})."
         ) from None
     return codes, _as_index(distinct), False
 

@@ -177,9 +177,18 @@ class Table:
         -------
         Series, pandas array or ndarray of shape (n_rows,)
             A view of X where possible.
+
+        Raises
+        ------
+        ValueError
+            If X is an array of numbers and the column has NaN or infinite values. In
+            a dataframe or an array of objects a missing label is left to the caller.
         """
         if isinstance(self._data, np.ndarray):
-            return self._data[:, position]
+            column = self._data[:, position]
+            if column.dtype.kind == "f":
+                self._check_finite(column[:, None], [position], "group ")
+            return column
         if isinstance(self._data, pd.DataFrame):
             return self._data.iloc[:, position]
         return series_labels(self._data.get_column(self._data.columns[position]))
@@ -221,12 +230,15 @@ class Table:
                 where = role + self.describe(position)
                 values[:, j] = self._float_column(position, where)
         if values.size:
-            try:
-                assert_all_finite(values, input_name="X")
-            except ValueError as error:
-                detail = self._not_finite(values, positions, role)
-                raise ValueError(f"{str(error).rstrip()}\n{detail}") from None
+            self._check_finite(values, positions, role)
         return values
+
+    def _check_finite(self, values: np.ndarray, positions: list[int], role: str):
+        try:
+            assert_all_finite(values, input_name="X")
+        except ValueError as error:
+            detail = self._not_finite(values, positions, role)
+            raise ValueError(f"{str(error).rstrip()}\n{detail}") from None
 
     def _float_column(self, position: int, where: str) -> np.ndarray:
         column: Any

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def basis(kind, q):
     """Constant (k, q, q) array: dT / dtheta for one factor."""
     if kind == "scalar":
@@ -31,7 +31,7 @@ def n_parameters(structure):
     """Number of covariance parameters of each factor."""
     return tuple(
         len(basis(kind, q))
-        for kind, q in zip(structure.covariance, structure.n_effects)
+        for kind, q in zip(structure.covariance, structure.n_effects, strict=True)
     )
 
 
@@ -46,7 +46,10 @@ def to_factors(structure, theta):
     return tuple(
         tf.tensordot(part, tf.constant(basis(kind, q)), 1)
         for part, kind, q in zip(
-            split(structure, theta), structure.covariance, structure.n_effects
+            split(structure, theta),
+            structure.covariance,
+            structure.n_effects,
+            strict=True,
         )
     )
 
@@ -57,7 +60,9 @@ def factors_of(structure, theta):
     parts = np.split(np.asarray(theta), ends) if structure.n_effects else []
     return tuple(
         np.tensordot(part, basis(kind, q), 1)
-        for part, kind, q in zip(parts, structure.covariance, structure.n_effects)
+        for part, kind, q in zip(
+            parts, structure.covariance, structure.n_effects, strict=True
+        )
     )
 
 
@@ -73,7 +78,9 @@ def pull_back(structure, d_factors):
     """Gradient in theta from gradients in T_r."""
     parts = [
         tf.tensordot(tf.constant(basis(kind, q)), d, 2)
-        for d, kind, q in zip(d_factors, structure.covariance, structure.n_effects)
+        for d, kind, q in zip(
+            d_factors, structure.covariance, structure.n_effects, strict=True
+        )
     ]
     return tf.concat([tf.zeros([0], tf.float64), *parts], 0)
 
@@ -87,7 +94,7 @@ def evidence_step(structure, factors, counts, squares):
     """
     parts = []
     for t, gamma, u, kind, q in zip(
-        factors, counts, squares, structure.covariance, structure.n_effects
+        factors, counts, squares, structure.covariance, structure.n_effects, strict=True
     ):
         tiny = 1e-12
         if kind == "scalar":

@@ -16,7 +16,7 @@ which stay well defined when T is singular: nothing is ever divided by T.
 
 import tensorflow as tf
 
-from skglmm.engine import blocks
+from skglmm.engine import blocks, dense
 from skglmm.engine.statistics import core_offsets
 
 
@@ -73,14 +73,14 @@ def eliminate(structure, index, statistics, factors):
     links = structure.links()
     own = list(statistics["own"])
     own_border = list(statistics["own_border"])
-    link = dict(zip(links, statistics["link"]))
-    parent = dict(zip(links, index["parent"]))
+    link = dict(zip(links, statistics["link"], strict=True))
+    parent = dict(zip(links, index["parent"], strict=True))
     border = statistics["border"]
     log_det = tf.constant(0.0, border.dtype)
     state = {"gain": [], "heavy": []}
     if structure.core:
         cell = list(statistics["cell"])
-        up = dict(zip(links, index["cell_up"]))
+        up = dict(zip(links, index["cell_up"], strict=True))
         core, core_border = statistics["core"], statistics["core_border"]
         m = tf.shape(core_border)[0]
         outer = tf.zeros([m, m], border.dtype)
@@ -94,8 +94,8 @@ def eliminate(structure, index, statistics, factors):
         gain = blocks.product_tn(half, half)
         state["gain"].append(gain)
 
-        dense = blocks.product(gain, own_border[t])
-        border -= blocks.inner_total(own_border[t], dense)
+        gained_border = blocks.product(gain, own_border[t])
+        border -= blocks.inner_total(own_border[t], gained_border)
         later = [s for a, s in links if a == t]
         gained = {s: blocks.product(gain, link[t, s]) for s in later}
         for s in later:
@@ -105,7 +105,7 @@ def eliminate(structure, index, statistics, factors):
                 return blocks.total(blocks.product_tn(link[t, s], x), ids, n)
 
             own[s] -= lift(gained[s])
-            own_border[s] -= lift(dense)
+            own_border[s] -= lift(gained_border)
             for r in later:
                 if r > s:
                     link[s, r] -= lift(gained[r])
@@ -117,11 +117,11 @@ def eliminate(structure, index, statistics, factors):
                 ids, n = up[t, s], tf.shape(cell[s])[1]
                 lifted = blocks.product_tn(_gather(link[t, s], at), pushed[:, None])
                 cell[s] -= blocks.total(lifted[:, 0], ids, n, is_sorted=False)
-            first, second = index["pair_first"][t], index["pair_second"][t]
+            met = _gather(cell[t], index["place_first"][t]) * _gather(
+                pushed, index["place_second"][t]
+            )
             core -= tf.math.unsorted_segment_sum(
-                tf.reduce_sum(_gather(cell[t], first) * _gather(pushed, second), 0),
-                index["pair_place"][t],
-                m * m,
+                tf.reduce_sum(met, 0), index["place_sorted"][t], m * m
             )
             heavy = _heavy_rows(index, t, cell[t], m)
             state["heavy"].append(heavy)
@@ -129,7 +129,9 @@ def eliminate(structure, index, statistics, factors):
             for i in range(q):
                 row = tf.add_n([weight[i, k][:, None] * heavy[k] for k in range(q)])
                 outer += tf.matmul(heavy[i], row, transpose_a=True)
-            dense_cells = tf.reduce_sum(cell[t][:, None] * _gather(dense, at), 0)
+            dense_cells = tf.reduce_sum(
+                cell[t][:, None] * _gather(gained_border, at), 0
+            )
             core_border -= tf.math.unsorted_segment_sum(
                 tf.transpose(dense_cells), column, m
             )
@@ -145,7 +147,7 @@ def eliminate(structure, index, statistics, factors):
         scaled = tf.linalg.set_diag(scaled, tf.linalg.diag_part(scaled) + 1.0)
         lower = tf.linalg.cholesky(scaled)
         log_det += 2.0 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(lower)))
-        inverse = tf.linalg.cholesky_solve(lower, tf.eye(m, dtype=core.dtype))
+        inverse = dense.gram_of_lower(dense.inverse_of_lower(lower))
         rotated = _core_apply(structure, n_levels, factors, inverse, adjoint=False)
         half = tf.transpose(rotated)
         covariance = _core_apply(structure, n_levels, factors, half, adjoint=False)
@@ -190,13 +192,13 @@ def back_substitute(structure, index, state):
         then core.
     """
     links, n_chain = structure.links(), len(structure.chain)
-    parent = dict(zip(links, index["parent"]))
+    parent = dict(zip(links, index["parent"], strict=True))
     effects, scores = [None] * n_chain, [None] * n_chain
     core_effects, core_scores = [], []
     if structure.core:
-        dense = state["core_effects"]
-        residual = state["core_border"] - tf.matmul(state["core"], dense)
-        core_effects = _core_split(structure, index["n_levels"], dense)
+        solved = state["core_effects"]
+        residual = state["core_border"] - tf.matmul(state["core"], solved)
+        core_effects = _core_split(structure, index["n_levels"], solved)
         core_scores = _core_split(structure, index["n_levels"], residual)
     for t in reversed(range(n_chain)):
         rest = state["own_border"][t]
@@ -205,7 +207,7 @@ def back_substitute(structure, index, state):
             rest -= blocks.product(state["link"][t, s], above)
         if structure.core:
             at, column = index["cell_level"][t], index["cell_column"][t]
-            above = tf.transpose(tf.gather(dense, column))
+            above = tf.transpose(tf.gather(solved, column))
             rest -= blocks.total(
                 state["cell"][t][:, None] * above[None], at, tf.shape(rest)[2]
             )
@@ -230,12 +232,12 @@ def posterior(structure, index, state):
     """
     links, n_chain = structure.links(), len(structure.chain)
     n_levels = index["n_levels"]
-    parent = dict(zip(links, index["parent"]))
+    parent = dict(zip(links, index["parent"], strict=True))
     covariance, information = [None] * n_chain, [None] * n_chain
     cross, cross_cell = {}, {}
     core_covariance, core_information = [], []
     if structure.core:
-        up = dict(zip(links, index["cell_up"]))
+        up = dict(zip(links, index["cell_up"], strict=True))
         q_core = tf.reshape(state["core_covariance"], [-1])
         offsets, _ = core_offsets(structure, n_levels)
         for c, q in enumerate(structure.core):

@@ -59,7 +59,7 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
     half = reml * fixed["half"]
     n_chain = len(structure.chain)
     means, squares, counts, slopes, pulls, metrics = [], [], [], [], [], []
-    for r, q in enumerate(structure.n_effects):
+    for r, _q in enumerate(structure.n_effects):
         t = factors[r]
         means.append(tf.tensordot(effects[r], contrast, [[1], [0]]))
         score = tf.tensordot(scores[r], contrast, [[1], [0]])  # (q, J)
@@ -121,7 +121,7 @@ def _block_diagonal(parts):
     sizes = [part.shape[0] for part in parts]
     total = sum(sizes)
     rows, at = [], 0
-    for part, k in zip(parts, sizes):
+    for part, k in zip(parts, sizes, strict=True):
         rows.append(tf.pad(part, [[0, 0], [at, total - at - k]]))
         at += k
     return tf.concat(rows, 0)
@@ -136,7 +136,7 @@ def _signature(structure):
     ]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def compiled_evaluate(structure):
     """`evaluate(index, statistics, n_rows, reml, theta)`, traced once a structure."""
     k = sum(covariance.n_parameters(structure))
@@ -151,13 +151,13 @@ def compiled_evaluate(structure):
     )
 
 
-@functools.lru_cache(maxsize=None)
-def compiled_minimize(structure):
-    """Several steps of the optimiser in one call, traced once a structure."""
+@functools.cache
+def compiled_solve(structure):
+    """Minimise, then evaluate at the minimum, traced once a structure."""
     k = sum(covariance.n_parameters(structure))
 
-    def call(index, statistics, n_rows, reml, state, tol, n_warm, n_steps):
-        def fun(theta, aux):
+    def call(index, statistics, n_rows, reml, theta, tol, n_warm, max_iter):
+        def fun(theta, _):
             out = evaluate(structure, index, statistics, theta, n_rows, reml)
             return {
                 "value": out["value"],
@@ -166,22 +166,49 @@ def compiled_minimize(structure):
                     out["metric"], out["pull"], out["n"]
                 ),
                 "fixed_point": out["evidence"],
-                "aux": aux,
+                "aux": estimates(out),
             }
 
-        return optimizers.minimize(fun, state, tol, n_warm, n_steps)
+        blank = _blank_estimates(structure, index["n_levels"], statistics["border"])
+        state = optimizers.initial_state(theta, max_iter, blank)
+        state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
+        return optimizers.summary(state), state["aux"]
 
     return tf.function(
         call,
         input_signature=[
             *_signature(structure),
-            optimizers.state_spec(k),
+            tf.TensorSpec([k], FLOAT),
             tf.TensorSpec([], FLOAT),
             tf.TensorSpec([], INT),
             tf.TensorSpec([], INT),
         ],
         autograph=False,
     )
+
+
+def estimates(out):
+    """The part of an evaluation that outlives it."""
+    fixed = {name: out["fixed"][name] for name in ("coef", "half", "variance")}
+    names = ("value", "means", "posterior", "factors")
+    return {"fixed": fixed} | {name: out[name] for name in names}
+
+
+def _blank_estimates(structure, n_levels, border):
+    p = tf.shape(border)[0] - 1
+    zero = tf.zeros([], FLOAT)
+    effects = list(enumerate(structure.n_effects))
+    return {
+        "value": zero,
+        "fixed": {
+            "coef": tf.zeros([p], FLOAT),
+            "half": tf.zeros([p, p], FLOAT),
+            "variance": zero,
+        },
+        "means": tuple(tf.zeros([q, n_levels[r]], FLOAT) for r, q in effects),
+        "posterior": tuple(tf.zeros([q, q, n_levels[r]], FLOAT) for r, q in effects),
+        "factors": tuple(tf.zeros([q, q], FLOAT) for _, q in effects),
+    }
 
 
 class Objective:
@@ -210,13 +237,21 @@ class Objective:
         return value if math.isfinite(value) else math.inf
 
     def minimize(self, theta, max_iter, tol, cold):
-        """Minimise from theta; a cold start begins with the evidence fixed point."""
-        state = optimizers.initial_state(theta, max_iter)
-        state = compiled_minimize(self._structure)(
+        """Minimise from theta; a cold start begins with the evidence fixed point.
+
+        Returns
+        -------
+        report : dict
+            See `optimizers.report`.
+        estimates : dict
+            See `estimates`, at the minimum.
+        """
+        state, out = compiled_solve(self._structure)(
             *self._data,
-            state,
+            tf.convert_to_tensor(theta, FLOAT),
             tf.constant(tol, FLOAT),
             tf.constant(3 if cold else 1, INT),
             tf.constant(max_iter, INT),
         )
-        return optimizers.report(state)
+        out = tf.nest.map_structure(lambda t: t.numpy(), out)
+        return optimizers.report(state), out

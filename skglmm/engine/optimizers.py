@@ -39,26 +39,6 @@ def initial_state(theta, max_iter, aux=()):
     }
 
 
-def state_spec(k, aux_spec=()):
-    """Signature of a state with k parameters."""
-    scalar = tf.TensorSpec([], FLOAT)
-    point = tf.TensorSpec([k], FLOAT)
-    return {
-        "theta": point,
-        "value": scalar,
-        "gradient": point,
-        "inverse": tf.TensorSpec([k, k], FLOAT),
-        "trial": point,
-        "step": scalar,
-        "decrement": scalar,
-        "warm": tf.TensorSpec([], tf.bool),
-        "n_evaluations": tf.TensorSpec([], INT),
-        "status": tf.TensorSpec([], INT),
-        "history": tf.TensorSpec([None], FLOAT),
-        "aux": aux_spec,
-    }
-
-
 def inverse_metric(metric, pull, n):
     """Inverse expected information with the residual variance profiled out.
 
@@ -168,6 +148,12 @@ def minimize(fun, state, tol, n_warm, n_steps):
         maximum_iterations=n_steps,
         parallel_iterations=1,
     )[0]
+
+
+def summary(state):
+    """What is left of a state once the run is over."""
+    names = ("theta", "value", "decrement", "n_evaluations", "status", "history")
+    return {name: state[name] for name in names}
 
 
 def report(state):

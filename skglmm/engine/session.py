@@ -19,7 +19,7 @@ def structure_of(design):
     return Structure(
         chain=tuple(effects[:n_chain]),
         core=tuple(effects[n_chain:]),
-        plain=tuple(f.z is None for f in design.factors),
+        plain=tuple(f.plain for f in design.factors),
         covariance=tuple(
             "diag" if f.n_effects == 1 else f.covariance for f in design.factors
         ),
@@ -74,18 +74,18 @@ class Session:
     def scalar(value):
         return tf.constant(value, FLOAT)
 
-    def rows(self, border, weight):
+    def rows(self, border, weight, z):
         """Rows as `statistics.reduce_rows` takes them."""
         empty = np.empty((len(weight), 0))
         return {
             "border": border,
             "weight": weight,
-            "z": tuple(empty if f.z is None else f.z for f in self.design.factors),
+            "z": tuple(empty if values is None else values for values in z),
             "level": tuple(f.codes for f in self.design.factors),
             "cell": self.design.row_cell,
         }
 
-    def statistics(self, border, weight):
+    def statistics(self, border, weight, z):
         """Block statistics of all rows, a chunk at a time."""
         width = sum(
             f.n_effects * (f.n_effects + self._n_border) for f in self.design.factors
@@ -93,14 +93,14 @@ class Session:
         core = self.design.plan.n_core
         chunk = int(max(_CHUNK_BYTES / (8 * (width + self._n_border)), core**2, 1000))
         return statistics.reduce_in_chunks(
-            self.structure, self.index, self.rows(border, weight), chunk
+            self.structure, self.index, self.rows(border, weight, z), chunk
         )
 
     def theta(self, factors):
         """Parameters (k,) of relative factors T_r."""
         parts = [
             covariance.from_factor(kind, t)
-            for kind, t in zip(self.structure.covariance, factors)
+            for kind, t in zip(self.structure.covariance, factors, strict=True)
         ]
         return np.concatenate([np.zeros(0), *parts])
 

@@ -89,7 +89,9 @@ def reduce_rows(structure, index, rows):
         ]  # q times (n, p + 1)
         table = tf.concat([tf.stack(products, axis=1), *dense], axis=1)
         sums = tf.math.segment_sum(table, level[t])
-        sums = tf.transpose(tf.pad(sums, [[0, n_levels[t] - tf.shape(sums)[0]], [0, 0]]))
+        sums = tf.transpose(
+            tf.pad(sums, [[0, n_levels[t] - tf.shape(sums)[0]], [0, 0]])
+        )
         at = q * (q + 1) // 2
         out["own"].append(_symmetric(tf.unstack(sums[:at], num=at), q))
         for s in parents:
@@ -142,7 +144,7 @@ def merge(*parts):
     return tf.nest.map_structure(lambda *tensors: tf.add_n(tensors), *parts)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def compiled_reduce(structure):
     """`reduce_rows`, traced once for a structure."""
     return tf.function(
@@ -162,4 +164,3 @@ def reduce_in_chunks(structure, index, rows, chunk):
         part = reduce(index, tf.nest.map_structure(lambda a, s=here: a[s], rows))
         parts = part if parts is None else merge(parts, part)
     return parts
-

@@ -60,10 +60,12 @@ def rows_spec(structure):
         "weight": vector(),
         "z": tuple(
             tf.TensorSpec([None, 0 if plain else q], FLOAT)
-            for q, plain in zip(structure.n_effects, structure.plain)
+            for q, plain in zip(structure.n_effects, structure.plain, strict=True)
         ),
         "level": tuple(vector(INT) for _ in structure.n_effects),
-        "cell": tuple(tuple(vector(INT) for _ in structure.core) for _ in range(n_chain)),
+        "cell": tuple(
+            tuple(vector(INT) for _ in structure.core) for _ in range(n_chain)
+        ),
     }
 
 
@@ -84,6 +86,9 @@ def index_spec(structure):
             "pair_second": tuple(vector(INT) for _ in chain),
             "pair_place": tuple(vector(INT) for _ in chain),
             "pair_level": tuple(vector(INT) for _ in chain),
+            "place_first": tuple(vector(INT) for _ in chain),
+            "place_second": tuple(vector(INT) for _ in chain),
+            "place_sorted": tuple(vector(INT) for _ in chain),
             "heavy_level": tuple(vector(INT) for _ in chain),
             "heavy_cell": tuple(vector(INT) for _ in chain),
             "heavy_place": tuple(vector(INT) for _ in chain),

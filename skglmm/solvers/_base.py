@@ -2,11 +2,11 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
-from numbers import Integral, Real
 
 from skglmm._design import GroupedDesign
 
@@ -18,9 +18,10 @@ class Problem:
     Parameters
     ----------
     design : GroupedDesign
-    columns : ndarray of shape (n_rows, p)
-        Fixed columns, orthonormal under the weights.
-    target : ndarray of shape (n_rows,)
+    border : ndarray of shape (n_rows, p + 1)
+        Fixed columns, orthonormal under the weights, and last the target.
+    z : tuple of ndarray of shape (n_rows, q) or None
+        Row values of each factor's effects; None for an intercept alone.
     weight : ndarray of shape (n_rows,)
         Frequencies.
     reml : bool
@@ -30,8 +31,8 @@ class Problem:
     """
 
     design: GroupedDesign
-    columns: np.ndarray
-    target: np.ndarray
+    border: np.ndarray
+    z: tuple
     weight: np.ndarray
     reml: bool = False
     start: tuple | None = None
@@ -87,7 +88,7 @@ class BaseSolver(BaseEstimator):
         "device": [StrOptions({"auto", "cpu", "gpu"})],
     }
 
-    def __init__(self, *, max_iter=100, tol=1e-8, device="auto"):
+    def __init__(self, *, max_iter=100, tol=1e-7, device="auto"):
         self.max_iter = max_iter
         self.tol = tol
         self.device = device

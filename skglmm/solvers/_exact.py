@@ -28,10 +28,9 @@ def solve_linear(problem, max_iter, tol, device):
     from skglmm.engine import linear, session
 
     design = problem.design
-    run = session.Session(design, device, problem.columns.shape[1] + 1)
+    run = session.Session(design, device, problem.border.shape[1])
     with run:
-        border = np.column_stack([problem.columns, problem.target])
-        statistics = run.statistics(border, problem.weight)
+        statistics = run.statistics(problem.border, problem.weight, problem.z)
         fixed = (
             run.index,
             statistics,
@@ -43,41 +42,40 @@ def solve_linear(problem, max_iter, tol, device):
         theta = run.theta([np.eye(f.n_effects) for f in design.factors])
         if start is not None:
             theta = run.theta(start)
-        best = _minimize(run, objective, theta, max_iter, tol, start is None)
-        out = objective.evaluate(best["theta"])
+        best, out = _minimize(run, objective, theta, max_iter, tol, start is None)
 
     return _solution(problem, best, out)
 
 
 def _minimize(run, objective, theta, max_iter, tol, cold):
     """Minimise, then settle the directions in which T is nearly singular."""
-    state = objective.minimize(theta, max_iter, tol, cold)
+    best, out = objective.minimize(theta, max_iter, tol, cold)
     for _ in range(_RESTARTS):
-        factors = run.factors(state["theta"])
+        factors = run.factors(best["theta"])
         weak = [_weak_directions(t) for t in factors]
         if not any(w.any() for w in weak):
             break
         kinds = run.structure.covariance
-        zero = run.theta(
-            [_reset(t, k, w, 0.0) for t, k, w in zip(factors, kinds, weak)]
+        zero, raised = (
+            run.theta(
+                [_reset(*a, size) for a in zip(factors, kinds, weak, strict=True)]
+            )
+            for size in (0.0, _NEARLY_SINGULAR)
         )
-        at_zero = objective.value(zero)
-        if not at_zero <= state["value"] + _NO_WORSE:
+        at_zero = objective.evaluate(zero)
+        if not at_zero["value"] <= best["value"] + _NO_WORSE:
             break
-        raised = run.theta(
-            [_reset(t, k, w, _NEARLY_SINGULAR) for t, k, w in zip(factors, kinds, weak)]
-        )
-        if objective.value(raised) >= at_zero - _NO_WORSE:
-            return state | {"theta": zero, "value": at_zero}
-        left = max_iter - state["n_iter"]
+        if objective.value(raised) >= at_zero["value"] - _NO_WORSE:
+            return best | {"theta": zero}, at_zero
+        left = max_iter - best["n_iter"]
         if left < 1:
             break
-        again = objective.minimize(raised, left, tol, False)
-        state = again | {
-            "n_iter": state["n_iter"] + again["n_iter"],
-            "history": np.concatenate([state["history"], again["history"]]),
+        again, out = objective.minimize(raised, left, tol, False)
+        best = again | {
+            "n_iter": best["n_iter"] + again["n_iter"],
+            "history": np.concatenate([best["history"], again["history"]]),
         }
-    return state
+    return best, out
 
 
 def _weak_directions(t):
@@ -106,7 +104,7 @@ def _solution(problem, best, out):
         if np.linalg.svd(t, compute_uv=False).min() < 1e-5
     )
     outcome = best["outcome"]
-    if outcome is None and sigma2 < 1e-12 * np.mean(problem.target**2):
+    if outcome is None and sigma2 < 1e-12 * np.mean(problem.border[:, -1] ** 2):
         outcome = (
             "the residual variance is estimated as zero: the groups and columns "
             "determine the target exactly"

@@ -1,0 +1,40 @@
+"""One large dense matrix: triangular inverses and products by blocks.
+
+TensorFlow has no inverse of a triangular matrix and no product that knows of the
+zeros in one. Splitting both in halves twice leaves matrix products of half the work.
+"""
+
+import tensorflow as tf
+
+_DEPTH = 2
+
+
+def _halves(a):
+    h = tf.shape(a)[0] // 2
+    return a[:h, :h], a[h:, :h], a[h:, h:]
+
+
+def inverse_of_lower(lower, depth=_DEPTH):
+    """L^-1 of a lower-triangular (m, m) matrix."""
+    if depth == 0:
+        return tf.linalg.triangular_solve(
+            lower, tf.eye(tf.shape(lower)[0], dtype=lower.dtype)
+        )
+    first, below, last = _halves(lower)
+    first = inverse_of_lower(first, depth - 1)
+    last = inverse_of_lower(last, depth - 1)
+    below = -tf.matmul(last, tf.matmul(below, first))
+    top = tf.concat([first, tf.zeros_like(tf.transpose(below))], 1)
+    return tf.concat([top, tf.concat([below, last], 1)], 0)
+
+
+def gram_of_lower(lower, depth=_DEPTH):
+    """L' L of a lower-triangular (m, m) matrix."""
+    if depth == 0:
+        return tf.matmul(lower, lower, transpose_a=True)
+    first, below, last = _halves(lower)
+    corner = gram_of_lower(first, depth - 1)
+    corner += tf.matmul(below, below, transpose_a=True)
+    across = tf.matmul(last, below, transpose_a=True)
+    top = tf.concat([corner, tf.transpose(across)], 1)
+    return tf.concat([top, tf.concat([across, gram_of_lower(last, depth - 1)], 1)], 0)
