@@ -57,61 +57,59 @@ def _heavy_rows(index, t, cell, m):
     return tf.unstack(rows)
 
 
-def eliminate(structure, index, statistics, factors):
-    """Forward pass: integrate out every random effect.
+def factorize(structure, index, matrices, factors):
+    """Integrate out every random effect, factor by factor.
+
+    Parameters
+    ----------
+    structure : Structure
+    index : dict
+    matrices : dict
+        See `statistics.reduce_matrices`.
+    factors : tuple of tensors
+        Relative covariance factors T_r.
 
     Returns
     -------
     state : dict
-        ``log_det`` is log|V|; ``border`` the dense columns' V^-1 inner products;
-        ``own``, ``link``, ``cell``, ``own_border`` the statistics each chain
-        factor had when its turn came; ``gain`` its blocks C_j; ``core`` the
-        core's unscaled matrix, ``core_covariance`` Q = Lambda S^-1 Lambda',
-        ``core_half`` S^-1 Lambda' and ``core_border`` the core's dense columns.
+        ``log_det`` is log|V|; ``own``, ``link`` and ``cell`` the matrices that each
+        chain factor had when its turn came; ``gain`` its blocks C_j and ``heavy``
+        its dense rows; ``core`` the core's unscaled matrix, ``core_half`` S^-1
+        Lambda' and ``core_covariance`` Q = Lambda S^-1 Lambda'.
     """
-    chain, n_levels = structure.chain, index["n_levels"]
-    links = structure.links()
-    own = list(statistics["own"])
-    own_border = list(statistics["own_border"])
-    link = dict(zip(links, statistics["link"], strict=True))
+    n_levels, links = index["n_levels"], structure.links()
+    own = list(matrices["own"])
+    link = dict(zip(links, matrices["link"], strict=True))
     parent = dict(zip(links, index["parent"], strict=True))
-    border = statistics["border"]
-    log_det = tf.constant(0.0, border.dtype)
-    state = {"gain": [], "heavy": []}
+    log_det = tf.constant(0.0, tf.float64)
+    gains, heavies = [], []
     if structure.core:
-        cell = list(statistics["cell"])
+        cell = list(matrices["cell"])
         up = dict(zip(links, index["cell_up"], strict=True))
-        core, core_border = statistics["core"], statistics["core_border"]
-        m = tf.shape(core_border)[0]
-        outer = tf.zeros([m, m], border.dtype)
+        core = matrices["core"]
+        _, m = core_offsets(structure, n_levels)
+        outer = tf.zeros([m, m], core.dtype)
 
-    for t, q in enumerate(chain):
+    for t, q in enumerate(structure.chain):
         factor = factors[t]
         inner = blocks.left(tf.transpose(factor), blocks.right(own[t], factor))
         columns = blocks.cholesky(inner + blocks.identity(q))
         log_det += blocks.log_determinant(columns)
         half = blocks.solve_lower(columns, tf.transpose(factor)[:, :, None])
         gain = blocks.product_tn(half, half)
-        state["gain"].append(gain)
+        gains.append(gain)
 
-        gained_border = blocks.product(gain, own_border[t])
-        border -= blocks.inner_total(own_border[t], gained_border)
         later = [s for a, s in links if a == t]
         gained = {s: blocks.product(gain, link[t, s]) for s in later}
         for s in later:
             ids, n = parent[t, s], n_levels[s]
-
-            def lift(x, t=t, s=s, ids=ids, n=n):
-                return blocks.total(blocks.product_tn(link[t, s], x), ids, n)
-
-            own[s] -= lift(gained[s])
-            own_border[s] -= lift(gained_border)
+            own[s] -= blocks.total(blocks.product_tn(link[t, s], gained[s]), ids, n)
             for r in later:
                 if r > s:
-                    link[s, r] -= lift(gained[r])
+                    shared = blocks.product_tn(link[t, s], gained[r])
+                    link[s, r] -= blocks.total(shared, ids, n)
         if structure.core:
             at = index["cell_level"][t]
-            column = index["cell_column"][t]
             pushed = blocks.product(_gather(gain, at), cell[t][:, None])[:, 0]
             for s in later:
                 ids, n = up[t, s], tf.shape(cell[s])[1]
@@ -124,18 +122,13 @@ def eliminate(structure, index, statistics, factors):
                 tf.reduce_sum(met, 0), index["place_sorted"][t], m * m
             )
             heavy = _heavy_rows(index, t, cell[t], m)
-            state["heavy"].append(heavy)
+            heavies.append(heavy)
             weight = _gather(gain, index["heavy_level"][t])
             for i in range(q):
                 row = tf.add_n([weight[i, k][:, None] * heavy[k] for k in range(q)])
                 outer += tf.matmul(heavy[i], row, transpose_a=True)
-            dense_cells = tf.reduce_sum(
-                cell[t][:, None] * _gather(gained_border, at), 0
-            )
-            core_border -= tf.math.unsorted_segment_sum(
-                tf.transpose(dense_cells), column, m
-            )
 
+    state = {"own": own, "link": link, "gain": gains}
     if structure.core:
         upper = tf.reshape(core, [m, m])
         core = upper + tf.transpose(upper)
@@ -150,24 +143,16 @@ def eliminate(structure, index, statistics, factors):
         inverse = dense.gram_of_lower(dense.inverse_of_lower(lower))
         rotated = _core_apply(structure, n_levels, factors, inverse, adjoint=False)
         half = tf.transpose(rotated)
-        covariance = _core_apply(structure, n_levels, factors, half, adjoint=False)
-        effects = tf.matmul(covariance, core_border)
-        border -= tf.matmul(core_border, effects, transpose_a=True)
         state |= {
             "core": core,
             "core_half": half,
-            "core_covariance": covariance,
-            "core_border": core_border,
-            "core_effects": effects,
+            "core_covariance": _core_apply(
+                structure, n_levels, factors, half, adjoint=False
+            ),
             "cell": cell,
+            "heavy": heavies,
         }
-    return state | {
-        "log_det": log_det,
-        "border": border,
-        "own": own,
-        "own_border": own_border,
-        "link": link,
-    }
+    return state | {"log_det": log_det}
 
 
 def _core_split(structure, n_levels, x):
@@ -182,26 +167,54 @@ def _core_split(structure, n_levels, x):
     return parts
 
 
-def back_substitute(structure, index, state):
-    """Effects and scores of the dense columns, for every factor.
+def project(structure, index, state, sums):
+    """Solve for dense columns D, given their sums Z'D.
+
+    Parameters
+    ----------
+    structure : Structure
+    index, state : dict
+    sums : dict
+        See `statistics.reduce_dense`.
 
     Returns
     -------
-    effects, scores : lists of (q, p + 1, J) tensors
-        Lambda Lambda' Z' V^-1 D and Z' V^-1 D for the dense columns D, chain
-        then core.
+    effects, scores : lists of (q, c, J) tensors
+        Lambda Lambda' Z' V^-1 D and Z' V^-1 D, chain then core.
+    explained : tensor of shape (c, c)
+        D'D - D' V^-1 D.
     """
     links, n_chain = structure.links(), len(structure.chain)
+    n_levels = index["n_levels"]
     parent = dict(zip(links, index["parent"], strict=True))
+    own_border = list(sums["own_border"])
+    explained = tf.constant(0.0, tf.float64)
+    if structure.core:
+        core_border = sums["core_border"]
+        m = tf.shape(core_border)[0]
+    for t in range(n_chain):
+        gained = blocks.product(state["gain"][t], own_border[t])
+        explained += blocks.inner_total(own_border[t], gained)
+        for s in range(t + 1, n_chain):
+            lifted = blocks.product_tn(state["link"][t, s], gained)
+            own_border[s] -= blocks.total(lifted, parent[t, s], n_levels[s])
+        if structure.core:
+            seen = _gather(gained, index["cell_level"][t])
+            pushed = tf.reduce_sum(state["cell"][t][:, None] * seen, 0)
+            core_border -= tf.math.unsorted_segment_sum(
+                tf.transpose(pushed), index["cell_column"][t], m
+            )
+
     effects, scores = [None] * n_chain, [None] * n_chain
     core_effects, core_scores = [], []
     if structure.core:
-        solved = state["core_effects"]
-        residual = state["core_border"] - tf.matmul(state["core"], solved)
-        core_effects = _core_split(structure, index["n_levels"], solved)
-        core_scores = _core_split(structure, index["n_levels"], residual)
+        solved = tf.matmul(state["core_covariance"], core_border)
+        explained += tf.matmul(core_border, solved, transpose_a=True)
+        residual = core_border - tf.matmul(state["core"], solved)
+        core_effects = _core_split(structure, n_levels, solved)
+        core_scores = _core_split(structure, n_levels, residual)
     for t in reversed(range(n_chain)):
-        rest = state["own_border"][t]
+        rest = own_border[t]
         for s in range(t + 1, n_chain):
             above = _gather(effects[s], parent[t, s])
             rest -= blocks.product(state["link"][t, s], above)
@@ -213,14 +226,21 @@ def back_substitute(structure, index, state):
             )
         effects[t] = blocks.product(state["gain"][t], rest)
         scores[t] = rest - blocks.product(state["own"][t], effects[t])
-    return effects + core_effects, scores + core_scores
+    return effects + core_effects, scores + core_scores, explained
 
 
-def posterior(structure, index, state):
+def posterior(structure, index, state, *, between=False):
     """Posterior covariance and projected information of every level.
 
     Both are relative to the residual variance and take the fixed effects as
     known.
+
+    Parameters
+    ----------
+    structure : Structure
+    index, state : dict
+    between : bool, default=False
+        Whether to return the covariances between factors as well.
 
     Returns
     -------
@@ -229,6 +249,12 @@ def posterior(structure, index, state):
     information : list of (q, q, J) tensors
         Z_j' V^-1 Z_j for the chain; for the core Z_j' V^-1 Z_j T, which is
         what the dense matrices give without a division by T.
+    cross : dict
+        With `between`, the covariance (q_t, q_s, J_t) of a level of chain factor t
+        with its parent in s, for each (t, s).
+    cross_cell : dict
+        With `between`, the covariance (q_t, n_cells) of a level of chain factor t
+        with each core column that it touches, for each t.
     """
     links, n_chain = structure.links(), len(structure.chain)
     n_levels = index["n_levels"]
@@ -276,12 +302,12 @@ def posterior(structure, index, state):
             terms = []
             for r in later:
                 if r == s:
-                    between = _gather(covariance[s], parent[t, s])
+                    shared = _gather(covariance[s], parent[t, s])
                 elif r < s:
-                    between = _gather(cross[r, s], parent[t, r])
+                    shared = _gather(cross[r, s], parent[t, r])
                 else:
-                    between = blocks.transpose(_gather(cross[s, r], parent[t, s]))
-                terms.append(blocks.product(link[r], between))
+                    shared = blocks.transpose(_gather(cross[s, r], parent[t, s]))
+                terms.append(blocks.product(link[r], shared))
             reach[s] = tf.add_n(terms)
         if structure.core:
             at, cell = index["cell_level"][t], state["cell"][t]
@@ -309,7 +335,7 @@ def posterior(structure, index, state):
                 across += blocks.product(_gather(link[s], at), seen[:, None])[:, 0]
             if later:
                 spread += blocks.total(across[:, None] * cell[None], at, n)
-            if t:
+            if t or between:
                 n_cells = tf.shape(cell)[1]
                 across += blocks.total(a * weight, second, n_cells, is_sorted=False)
                 across += blocks.total(b * off, first, n_cells, is_sorted=False)
@@ -334,4 +360,15 @@ def posterior(structure, index, state):
         if spread is not None:
             information[t] -= blocks.product_tn(shrink, blocks.product(spread, shrink))
             covariance[t] += blocks.product(gain, blocks.product(spread, gain))
-    return covariance + core_covariance, information + core_information
+    covariance, information = (
+        covariance + core_covariance,
+        information + core_information,
+    )
+    return (
+        (covariance, information, cross, cross_cell)
+        if between
+        else (
+            covariance,
+            information,
+        )
+    )

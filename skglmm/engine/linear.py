@@ -13,7 +13,7 @@ import math
 
 import tensorflow as tf
 
-from skglmm.engine import blocks, covariance, kernel, optimizers
+from skglmm.engine import blocks, covariance, gradient, kernel, optimizers
 from skglmm.engine.structure import FLOAT, INT, index_spec, statistics_spec
 
 
@@ -44,10 +44,10 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
     (`optimizers.inverse_metric`).
     """
     factors = covariance.to_factors(structure, theta)
-    state = kernel.eliminate(structure, index, statistics, factors)
-    fixed = profile(state["border"], n_rows, reml)
-    effects, scores = kernel.back_substitute(structure, index, state)
+    state = kernel.factorize(structure, index, statistics, factors)
+    effects, scores, explained = kernel.project(structure, index, state, statistics)
     posterior, information = kernel.posterior(structure, index, state)
+    fixed = profile(statistics["border"] - explained, n_rows, reml)
     sigma2, n = fixed["variance"], fixed["n"]
     value = (
         state["log_det"]
@@ -57,74 +57,30 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
     )
     contrast = tf.concat([-fixed["coef"], tf.ones([1], FLOAT)], 0)
     half = reml * fixed["half"]
-    n_chain = len(structure.chain)
-    means, squares, counts, slopes, pulls, metrics = [], [], [], [], [], []
-    for r, _q in enumerate(structure.n_effects):
-        t = factors[r]
-        means.append(tf.tensordot(effects[r], contrast, [[1], [0]]))
-        score = tf.tensordot(scores[r], contrast, [[1], [0]])  # (q, J)
-        projected = tf.tensordot(scores[r][:, :-1], half, [[1], [1]])  # (q, J, p)
-        known = blocks.square_nt(tf.transpose(projected, [0, 2, 1]))
-        if r < n_chain:
-            info = information[r] - known
-            info_t = tf.matmul(tf.reduce_sum(info, -1), t)
-        else:
-            by_level = information[r] - blocks.right(known, t)
-            info_t = tf.reduce_sum(by_level, -1)
-            info = blocks.right(by_level, _safe_inverse(t))
-        outer_t = tf.matmul(tf.matmul(score, score, transpose_b=True), t) / sigma2
-        counts.append(tf.matmul(t, info_t, transpose_a=True))
-        squares.append(tf.matmul(t, outer_t, transpose_a=True))
-        slopes.append(2.0 * (info_t - outer_t))
-        pulls.append(2.0 * info_t)
-        metrics.append(_metric(structure.covariance[r], t, info))
-    gradient = covariance.pull_back(structure, slopes)
-    pull = covariance.pull_back(structure, pulls)
+    known = []
+    for score in scores:
+        projected = tf.tensordot(score[:, :-1], half, [[1], [1]])  # (q, J, p)
+        known.append(blocks.square_nt(tf.transpose(projected, [0, 2, 1])))
+    terms = gradient.covariance_terms(
+        structure,
+        factors,
+        [tf.tensordot(score, contrast, [[1], [0]]) for score in scores],
+        information,
+        known,
+        sigma2,
+    )
     return {
         "value": value,
-        "gradient": gradient,
-        "metric": _block_diagonal(metrics),
-        "pull": pull,
+        "gradient": terms["gradient"],
+        "metric": terms["metric"],
+        "pull": terms["pull"],
         "n": n,
-        "evidence": covariance.evidence_step(structure, factors, counts, squares),
+        "evidence": terms["evidence"],
         "fixed": fixed,
-        "means": tuple(means),
+        "means": tuple(tf.tensordot(b, contrast, [[1], [0]]) for b in effects),
         "posterior": tuple(posterior),
         "factors": factors,
-        "log_det": state["log_det"],
     }
-
-
-def _safe_inverse(t):
-    """Inverse of a lower-triangular T whose diagonal may hold zeros (metric only)."""
-    diagonal = tf.linalg.diag_part(t)
-    tiny = 1e-6 * tf.ones_like(diagonal)
-    safe = tf.linalg.set_diag(t, tf.where(tf.abs(diagonal) < tiny, tiny, diagonal))
-    return tf.linalg.triangular_solve(safe, tf.eye(t.shape[0], dtype=FLOAT))
-
-
-def _metric(kind, t, info):
-    """Expected information of one factor's parameters, level by level."""
-    q = t.shape[0]
-    e = tf.constant(covariance.basis(kind, q))
-    flat = tf.reshape(info, [q * q, -1])
-    fourth = tf.reshape(tf.matmul(flat, flat, transpose_b=True), [q, q, q, q])
-    fourth = tf.reshape(tf.transpose(fourth, [1, 2, 3, 0]), [q * q, q * q])
-    d = tf.einsum("aik,jk->aij", e, t)
-    d = tf.reshape(d + tf.transpose(d, [0, 2, 1]), [-1, q * q])
-    return tf.matmul(d, tf.matmul(fourth, d, transpose_b=True))
-
-
-def _block_diagonal(parts):
-    if not parts:
-        return tf.zeros([0, 0], FLOAT)
-    sizes = [part.shape[0] for part in parts]
-    total = sum(sizes)
-    rows, at = [], 0
-    for part, k in zip(parts, sizes, strict=True):
-        rows.append(tf.pad(part, [[0, 0], [at, total - at - k]]))
-        at += k
-    return tf.concat(rows, 0)
 
 
 def _signature(structure):

@@ -74,26 +74,25 @@ class Session:
     def scalar(value):
         return tf.constant(value, FLOAT)
 
-    def rows(self, border, weight, z):
-        """Rows as `statistics.reduce_rows` takes them."""
-        empty = np.empty((len(weight), 0))
+    def rows(self, z):
+        """What the rows say about the random effects (`structure.rows_spec`)."""
+        n_rows = len(self.design.factors[0].codes) if self.design.factors else 0
+        empty = np.empty((n_rows, 0))
         return {
-            "border": border,
-            "weight": weight,
             "z": tuple(empty if values is None else values for values in z),
             "level": tuple(f.codes for f in self.design.factors),
             "cell": self.design.row_cell,
         }
 
     def statistics(self, border, weight, z):
-        """Block statistics of all rows, a chunk at a time."""
+        """Block statistics of all rows of a linear model, a chunk at a time."""
         width = sum(
             f.n_effects * (f.n_effects + self._n_border) for f in self.design.factors
         )
         core = self.design.plan.n_core
         chunk = int(max(_CHUNK_BYTES / (8 * (width + self._n_border)), core**2, 1000))
         return statistics.reduce_in_chunks(
-            self.structure, self.index, self.rows(border, weight, z), chunk
+            self.structure, self.index, self.rows(z), border, weight, chunk
         )
 
     def theta(self, factors):

@@ -53,19 +53,18 @@ def vector(dtype=FLOAT):
 
 
 def rows_spec(structure):
-    """Signature of the rows that `statistics.reduce_rows` takes."""
-    n_chain = len(structure.chain)
+    """Signature of the rows: what they say about the random effects.
+
+    Rows are sorted by the chain's last factor, then the one before it, and so on.
+    """
+    chain = range(len(structure.chain))
     return {
-        "border": tf.TensorSpec([None, None], FLOAT),
-        "weight": vector(),
         "z": tuple(
             tf.TensorSpec([None, 0 if plain else q], FLOAT)
             for q, plain in zip(structure.n_effects, structure.plain, strict=True)
         ),
         "level": tuple(vector(INT) for _ in structure.n_effects),
-        "cell": tuple(
-            tuple(vector(INT) for _ in structure.core) for _ in range(n_chain)
-        ),
+        "cell": tuple(tuple(vector(INT) for _ in structure.core) for _ in chain),
     }
 
 
@@ -97,7 +96,7 @@ def index_spec(structure):
 
 
 def statistics_spec(structure):
-    """Signature of the block statistics."""
+    """Signature of the block statistics of a linear model."""
     spec = {
         "border": tf.TensorSpec([None, None], FLOAT),
         "own": tuple(tf.TensorSpec([q, q, None], FLOAT) for q in structure.chain),
@@ -116,8 +115,3 @@ def statistics_spec(structure):
             "core_border": tf.TensorSpec([None, None], FLOAT),
         }
     return spec
-
-
-def factors_spec(structure):
-    """Signature of the relative covariance factors T_r, lower triangular."""
-    return tuple(tf.TensorSpec([q, q], FLOAT) for q in structure.n_effects)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from threading import Timer
+from threading import TIMEOUT_MAX, Timer
 
 import report
 from packages import HERE, PACKAGES
@@ -82,7 +82,7 @@ def parse_arguments(arguments=None):
     return options
 
 
-def run_process(command, environment, log, timeout):
+def run_process(command, environment, log, timeout=TIMEOUT_MAX):
     """Run a command to its end, alone.
 
     Parameters
@@ -93,7 +93,7 @@ def run_process(command, environment, log, timeout):
         Variables beside the present ones.
     log : pathlib.Path
         Takes what it prints.
-    timeout : float
+    timeout : float, default=threading.TIMEOUT_MAX
         Seconds after which it is killed.
 
     Returns
@@ -197,7 +197,6 @@ def compare(problem, options):
             [sys.executable, str(HERE / "worker.py"), "table", problem, folder],
             {},
             table / "table.log",
-            options.timeout,
         )
         if failure is not None:
             raise SystemExit(f"The table of {problem} was not made: {failure}")

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import report
 
 HERE = Path(__file__).resolve().parent
 SLEEPSTUDY = {"Subject Intercept": 24.7404, "Subject Days": 5.9221, "residual": 25.5918}
@@ -22,17 +23,6 @@ def run(*arguments):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-@pytest.fixture(scope="module")
-def report():
-    """The module with the lines that are printed."""
-    sys.path.insert(0, str(HERE))
-    try:
-        import report
-    finally:
-        sys.path.remove(str(HERE))
-    return report
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +69,7 @@ def test_a_missing_peer_is_a_line_and_no_error(tmp_path):
 
 
 def test_a_peer_that_takes_too_long_is_a_line_and_no_error():
-    printed = run(
-        *("--problems", "pastes", "--packages", "mixedlm"), *("--timeout", 0.01)
-    )
+    printed = run("--problems", "pastes", "--packages", "mixedlm", "--timeout", 0.01)
     assert "no answer in 0.01 s" in printed
 
 
@@ -91,7 +79,7 @@ def test_a_slow_peer_is_left_out_unless_asked_for():
     assert "left out: takes minutes" in printed
 
 
-def test_estimates_that_differ_are_named(report):
+def test_estimates_that_differ_are_named():
     ours = {"deviations": {"g Intercept": 1.0, "residual": 2.0}, "log_likelihood": -9.0}
     theirs = {**ours, "deviations": {"g Intercept": 1.01, "residual": 2.0}}
     nan = {**ours, "log_likelihood": float("nan")}
@@ -102,13 +90,13 @@ def test_estimates_that_differ_are_named(report):
     assert lines[3].endswith(": a 0")
 
 
-def test_a_variance_next_to_zero_is_compared_with_the_largest(report):
+def test_a_variance_next_to_zero_is_compared_with_the_largest():
     ours = {"deviations": {"g Intercept": 0.0, "residual": 2.0}, "log_likelihood": -9.0}
     theirs = {**ours, "deviations": {"g Intercept": 1e-6, "residual": 2.0}}
     assert report.differences(theirs, ours)[1] == []
 
 
-def test_the_ratio_is_of_medians(report):
+def test_the_ratio_is_of_medians():
     subject, peer = {"warm": [1.0, 2.0, 9.0]}, {"warm": [0.5, 0.5, 40.0]}
     assert report.times_subject(peer, subject) == 0.25
     assert report.times_subject({"missing": "it"}, subject) is None

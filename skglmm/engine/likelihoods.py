@@ -1,0 +1,121 @@
+"""Log-likelihoods of a row, their derivatives and their means under a Gaussian.
+
+A family gives the log-likelihood l(eta) of one row and three derivatives with respect
+to the linear predictor. The expectations that variational inference needs follow by
+Gauss-Hermite quadrature; a family with a closed form overrides `expected`.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from skglmm.engine.structure import FLOAT
+
+
+class Likelihood:
+    """Base of the families.
+
+    Every method takes the responses y (n,), the number of trials (n,), which most
+    families ignore, and the linear predictor.
+    """
+
+    def log_density(self, y, trials, eta):
+        """l(eta) without the terms that do not depend on eta."""
+        raise NotImplementedError
+
+    def derivatives(self, y, trials, eta):
+        """Score l', weight -l'' and the derivative of the weight, -l'''."""
+        raise NotImplementedError
+
+    def constant(self, y, trials):
+        """What `log_density` leaves out."""
+        raise NotImplementedError
+
+    def start(self, y, trials):
+        """Linear predictor that a row alone suggests, to begin from."""
+        raise NotImplementedError
+
+    def expected(self, y, trials, mean, variance, nodes):
+        """Means of l, l' and -l'' for eta ~ N(mean, variance).
+
+        Parameters
+        ----------
+        y, trials, mean, variance : tensors of shape (n,)
+        nodes : tensor of shape (2, K)
+            Nodes and weights for a standard normal variable.
+
+        Returns
+        -------
+        density, score, weight : tensors of shape (n,)
+        """
+        sd = tf.sqrt(variance)
+        zero = tf.zeros_like(mean)
+
+        def add(k, density, score, weight):
+            eta = mean + sd * nodes[0, k]
+            s, w, _ = self.derivatives(y, trials, eta)
+            omega = nodes[1, k]
+            return (
+                k + 1,
+                density + omega * self.log_density(y, trials, eta),
+                score + omega * s,
+                weight + omega * w,
+            )
+
+        _, density, score, weight = tf.while_loop(
+            lambda k, *_: k < tf.shape(nodes)[1],
+            add,
+            (tf.constant(0), zero, zero, zero),
+        )
+        return density, score, weight
+
+
+class Poisson(Likelihood):
+    """Counts with a log link: l = y eta - exp(eta)."""
+
+    def log_density(self, y, trials, eta):
+        return y * eta - tf.exp(eta)
+
+    def derivatives(self, y, trials, eta):
+        mu = tf.exp(eta)
+        return y - mu, mu, mu
+
+    def constant(self, y, trials):
+        return -tf.math.lgamma(y + 1.0)
+
+    def start(self, y, trials):
+        return tf.math.log(y + 0.5)
+
+    def expected(self, y, trials, mean, variance, nodes):
+        mu = tf.exp(mean + 0.5 * variance)
+        return y * mean - mu, y - mu, mu
+
+
+class Binomial(Likelihood):
+    """Successes among trials with a logit link: l = y eta - n log(1 + exp(eta))."""
+
+    def log_density(self, y, trials, eta):
+        return y * eta - trials * tf.math.softplus(eta)
+
+    def derivatives(self, y, trials, eta):
+        p = tf.sigmoid(eta)
+        weight = trials * p * tf.sigmoid(-eta)
+        return y - trials * p, weight, weight * (1.0 - 2.0 * p)
+
+    def constant(self, y, trials):
+        return (
+            tf.math.lgamma(trials + 1.0)
+            - tf.math.lgamma(y + 1.0)
+            - tf.math.lgamma(trials - y + 1.0)
+        )
+
+    def start(self, y, trials):
+        return tf.math.log((y + 0.5) / (trials - y + 0.5))
+
+
+LIKELIHOODS = {"poisson": Poisson(), "binomial": Binomial()}
+
+
+def normal_nodes(n):
+    """Gauss-Hermite nodes and weights (2, n) for a standard normal variable."""
+    x, w = np.polynomial.hermite_e.hermegauss(n)
+    return tf.constant(np.stack([x, w / w.sum()]), FLOAT)

@@ -1,0 +1,68 @@
+"""From levels to rows: linear predictors and their posterior variances."""
+
+import tensorflow as tf
+
+from skglmm.engine.statistics import core_offsets, row_values, times
+
+
+def random_part(structure, rows, effects):
+    """Z b by row, for effects (q, J) of every factor."""
+    total = None
+    for r, b in enumerate(effects):
+        for i, z in enumerate(row_values(structure, rows, r)):
+            part = times(z, tf.gather(b[i], rows["level"][r]))
+            total = part if total is None else total + part
+    return total
+
+
+def variance(structure, index, rows, posterior):
+    """Posterior variance of Z b by row.
+
+    Parameters
+    ----------
+    structure : Structure
+    index, rows : dict
+    posterior : tuple
+        Blocks (q, q, J) of the chain's factors, covariances between them, covariances
+        with the core's columns and the core's covariance matrix (None without core),
+        as `kernel.posterior` gives them.
+
+    Returns
+    -------
+    variance : tensor of shape (n,)
+    """
+    own, cross, cross_cell, core = posterior
+    n_chain = len(structure.chain)
+    z = [row_values(structure, rows, r) for r in range(len(structure.n_effects))]
+    parts = []
+    for t, q in enumerate(structure.chain):
+        level = rows["level"][t]
+        for i in range(q):
+            for k in range(i, q):
+                scale = 1.0 if i == k else 2.0
+                at = tf.gather(own[t][i, k], level)
+                parts.append(scale * times(z[t][i], z[t][k], at))
+        for s in range(t + 1, n_chain):
+            for i in range(q):
+                for k in range(structure.chain[s]):
+                    at = tf.gather(cross[t, s][i, k], level)
+                    parts.append(2.0 * times(z[t][i], z[s][k], at))
+        for c, q_c in enumerate(structure.core):
+            for i in range(q):
+                for k in range(q_c):
+                    at = tf.gather(cross_cell[t][i], rows["cell"][t][c] + k)
+                    parts.append(2.0 * times(z[t][i], z[n_chain + c][k], at))
+    if structure.core:
+        offsets, m = core_offsets(structure, index["n_levels"])
+        flat = tf.reshape(core, [-1])
+        places = [
+            (c, i, offsets[c] + rows["level"][n_chain + c] * q + i)
+            for c, q in enumerate(structure.core)
+            for i in range(q)
+        ]
+        for a, (c, i, first) in enumerate(places):
+            for d, k, second in places[a:]:
+                scale = 1.0 if (c, i) == (d, k) else 2.0
+                at = tf.gather(flat, first * m + second)
+                parts.append(scale * times(z[n_chain + c][i], z[n_chain + d][k], at))
+    return tf.maximum(tf.add_n(parts), 0.0)
