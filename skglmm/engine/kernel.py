@@ -155,7 +155,7 @@ def factorize(structure, index, matrices, factors):
     return state | {"log_det": log_det}
 
 
-def _core_split(structure, n_levels, x):
+def split_core(structure, n_levels, x):
     """Core rows (m, n) as one (q, n, J) tensor a factor."""
     offsets, _ = core_offsets(structure, n_levels)
     n_chain = len(structure.chain)
@@ -211,8 +211,8 @@ def project(structure, index, state, sums):
         solved = tf.matmul(state["core_covariance"], core_border)
         explained += tf.matmul(core_border, solved, transpose_a=True)
         residual = core_border - tf.matmul(state["core"], solved)
-        core_effects = _core_split(structure, n_levels, solved)
-        core_scores = _core_split(structure, n_levels, residual)
+        core_effects = split_core(structure, n_levels, solved)
+        core_scores = split_core(structure, n_levels, residual)
     for t in reversed(range(n_chain)):
         rest = own_border[t]
         for s in range(t + 1, n_chain):

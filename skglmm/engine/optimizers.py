@@ -174,3 +174,43 @@ def report(state):
         "history": state["history"][: min(n_iter, len(state["history"]))],
         "outcome": outcome,
     }
+
+
+def differences(fun, state, output):
+    """Hessian of the objective by central differences of its exact gradient.
+
+    Parameters
+    ----------
+    fun : callable
+        As in `advance`.
+    state : dict
+        At the minimum.
+    output : callable
+        What to difference beside the gradient: maps the objective's result to (p,).
+
+    Returns
+    -------
+    hessian : tensor of shape (k, k)
+    slopes : tensor of shape (p, k)
+        Derivative of the output.
+    """
+    theta, aux = state["theta"], state["aux"]
+    k = theta.shape[0] or tf.shape(theta)[0]
+    step = 1e-4 * tf.maximum(tf.abs(theta), 0.1)
+
+    def column(a, hessian, slopes):
+        unit = tf.cast(tf.range(k) == a // 2, FLOAT)
+        sign = tf.cast(1 - 2 * (a % 2), FLOAT)
+        out = fun(theta + sign * unit * step, aux)
+        scale = sign / (2.0 * tf.reduce_sum(unit * step))
+        hessian += scale * out["gradient"][:, None] * unit[None]
+        return a + 1, hessian, slopes + scale * output(out)[:, None] * unit[None]
+
+    p = tf.shape(output({"aux": aux, "gradient": state["gradient"]}))[0]
+    _, hessian, slopes = tf.while_loop(
+        lambda a, *_: a < 2 * k,
+        column,
+        (tf.constant(0, INT), tf.zeros([k, k], FLOAT), tf.zeros([p, k], FLOAT)),
+        parallel_iterations=1,
+    )
+    return 0.5 * (hessian + tf.transpose(hessian)), slopes

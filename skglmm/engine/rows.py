@@ -15,7 +15,7 @@ def random_part(structure, rows, effects):
     return total
 
 
-def variance(structure, index, rows, posterior):
+def variance(structure, index, rows, posterior, *, signed=False):
     """Posterior variance of Z b by row.
 
     Parameters
@@ -26,6 +26,8 @@ def variance(structure, index, rows, posterior):
         Blocks (q, q, J) of the chain's factors, covariances between them, covariances
         with the core's columns and the core's covariance matrix (None without core),
         as `kernel.posterior` gives them.
+    signed : bool, default=False
+        Whether the blocks are no covariances, so that the result may be negative.
 
     Returns
     -------
@@ -65,4 +67,5 @@ def variance(structure, index, rows, posterior):
                 scale = 1.0 if (c, i) == (d, k) else 2.0
                 at = tf.gather(flat, first * m + second)
                 parts.append(scale * times(z[n_chain + c][i], z[n_chain + d][k], at))
-    return tf.maximum(tf.add_n(parts), 0.0)
+    total = tf.add_n(parts)
+    return total if signed else tf.maximum(total, 0.0)

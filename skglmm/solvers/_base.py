@@ -88,7 +88,7 @@ class BaseSolver(BaseEstimator):
         "device": [StrOptions({"auto", "cpu", "gpu"})],
     }
 
-    def __init__(self, *, max_iter=100, tol=1e-7, device="auto"):
+    def __init__(self, *, max_iter=100, tol=1e-8, device="auto"):
         self.max_iter = max_iter
         self.tol = tol
         self.device = device

@@ -20,7 +20,7 @@ class Laplace(BaseSolver):
     ----------
     max_iter : int, default=100
         Largest number of evaluations of the objective; most fits need 5 to 15.
-    tol : float, default=1e-7
+    tol : float, default=1e-8
         Bound on the Newton decrement, the decrease of -2 log-likelihood that another
         step promises.
     device : {"auto", "cpu", "gpu"}, default="auto"

@@ -1,0 +1,266 @@
+"""The inner problem: fixed and random effects at given covariances.
+
+One loop serves variational inference and Laplace's approximation. Each turn hands the
+kernel a weight and a score a row; it answers with the joint Newton step of the fixed
+and random effects and, for the variational problem, with the posterior covariance that
+those weights imply, from which come the variances of the linear predictors and the
+next weights.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from skglmm.engine import kernel, rows, statistics
+from skglmm.engine.likelihoods import LIKELIHOODS
+from skglmm.engine.structure import FLOAT, INT
+
+# Curvature of the fixed effects that nothing else would bound, relative to one row: it
+# keeps estimates finite when a column separates the classes, and is far below any
+# standard error otherwise.
+RIDGE = 1e-7
+_SHORTEST = 1e-3
+_ROUNDING = 1e-12
+_INFINITY = np.float64("inf")
+
+
+@dataclass(frozen=True)
+class Inner:
+    """What stays the same during the inner iterations.
+
+    Parameters
+    ----------
+    structure : Structure
+    family : str
+    spread : bool
+        Whether rows are averaged over the posterior (variational) or taken at the
+        mode (Laplace).
+    joint : bool
+        Whether the fixed effects move with the random ones.
+    pattern : {"full", "mean_field"}, default="full"
+        Which covariances the posterior may have.
+    """
+
+    structure: object
+    family: str
+    spread: bool
+    joint: bool
+    pattern: str = "full"
+
+    @property
+    def likelihood(self):
+        return LIKELIHOODS[self.family]
+
+    # ------------------------------------------------------------------ pieces
+
+    def eta(self, data, coef, effects):
+        """Linear predictor by row."""
+        eta = data["offset"] + tf.linalg.matvec(data["X"], coef)
+        part = rows.random_part(self.structure, data["rows"], effects)
+        return eta if part is None else eta + part
+
+    def terms(self, data, eta, variance, nodes):
+        """Weighted log-likelihood, score and weight by row."""
+        y, trials, w = data["y"], data["trials"], data["weight"]
+        if self.spread:
+            parts = self.likelihood.expected(y, trials, eta, variance, nodes)
+        else:
+            score, weight, _ = self.likelihood.derivatives(y, trials, eta)
+            parts = self.likelihood.log_density(y, trials, eta), score, weight
+        return tuple(w * part for part in parts)
+
+    def solve(self, index, data, factors, weight, response):
+        """Kernel at given row weights, for columns W X and a weighted response."""
+        x = data["X"]
+        matrices = statistics.reduce_matrices(
+            self.structure, index, data["rows"], weight
+        )
+        columns = tf.concat([weight[:, None] * x, response[:, None]], 1)
+        sums = statistics.reduce_dense(self.structure, index, data["rows"], columns)
+        state = kernel.factorize(self.structure, index, matrices, factors)
+        effects, scores, explained = kernel.project(
+            self.structure, index, state, sums
+        )
+        border = tf.matmul(x, columns, transpose_a=True) - explained[:-1]
+        p = tf.shape(x)[1]
+        normal = border[:, :p] + RIDGE * tf.eye(p, dtype=FLOAT)
+        return state, effects, scores, normal, border[:, p:]
+
+    def constant(self, data):
+        """-2 times the part of the log-likelihood that depends on no parameter."""
+        constant = self.likelihood.constant(data["y"], data["trials"])
+        return -2.0 * tf.reduce_sum(data["weight"] * constant)
+
+    # -------------------------------------------------------------------- loop
+
+    def run(self, index, data, factors, start, nodes, tol, max_iter):
+        """Iterate to the optimum at given covariances.
+
+        Parameters
+        ----------
+        index, data : dict
+            ``data`` holds X, y, trials, offset, weight and rows.
+        factors : tuple of (q, q) tensors
+        start : dict
+            ``coef``, ``spherical`` (u by factor), ``variance`` by row and ``eta``, the
+            linear predictor to linearise at first.
+        nodes : (2, K) tensor
+        tol : scalar tensor
+            Decrease of the objective at which to stop.
+        max_iter : int scalar tensor
+
+        Returns
+        -------
+        end : dict
+            ``value`` of the objective, ``coef``, ``spherical``, ``effects``,
+            ``scores`` (q, J), ``variance`` and ``eta`` by row, ``normal`` X'V^-1 X and,
+            if `spread`, ``posterior`` and ``information``.
+        """
+        structure, n_levels = self.structure, index["n_levels"]
+        offset, x = data["offset"], data["X"]
+        sizes = list(enumerate(structure.n_effects))
+        _, score, weight = self.terms(data, start["eta"], start["variance"], nodes)
+        p = tf.shape(x)[1]
+        first = {
+            "value": tf.constant(float("inf"), FLOAT),
+            "coef": start["coef"],
+            "spherical": start["spherical"],
+            "eta": start["eta"],
+            "variance": start["variance"],
+            "used": weight,
+            "weight": weight,
+            "score": score,
+            "to_coef": start["coef"],
+            "to_spherical": start["spherical"],
+            "step": tf.ones([], FLOAT),
+            "n": tf.constant(0, INT),
+            "done": tf.constant(False),
+            "scores": tuple(tf.zeros([q, n_levels[r]], FLOAT) for r, q in sizes),
+            "normal": tf.zeros([p, p], FLOAT),
+            "penalty": tf.zeros([], FLOAT),
+        }
+        if self.spread:
+            blank = tuple(tf.zeros([q, q, n_levels[r]], FLOAT) for r, q in sizes)
+            first |= {"posterior": blank, "information": blank}
+
+        def body(s):
+            fresh = s["step"] >= 1.0
+            used = s["used"] + s["step"] * (s["weight"] - s["used"])
+            linear = s["eta"] - offset
+            if not self.joint:
+                linear -= tf.linalg.matvec(x, s["coef"])
+            response = s["weight"] * linear + s["score"]
+            state, effects, scores, normal, right = self.solve(
+                index, data, factors, used, response
+            )
+            if self.joint:
+                lower = tf.linalg.cholesky(normal)
+                coef = tf.linalg.cholesky_solve(lower, right)[:, 0]
+                contrast = tf.concat([-coef, tf.ones([1], FLOAT)], 0)
+            else:
+                coef = s["coef"]
+                contrast = tf.concat([tf.zeros([p], FLOAT), tf.ones([1], FLOAT)], 0)
+            h = [tf.tensordot(a, contrast, [[1], [0]]) for a in scores]
+            spherical = tuple(
+                tf.matmul(t, a, transpose_a=True)
+                for t, a in zip(factors, h, strict=True)
+            )
+            to_coef = tf.where(fresh, coef, s["to_coef"])
+            to_spherical = tuple(
+                tf.where(fresh, a, b)
+                for a, b in zip(spherical, s["to_spherical"], strict=True)
+            )
+            coef = s["coef"] + s["step"] * (to_coef - s["coef"])
+            spherical = tuple(
+                a + s["step"] * (b - a)
+                for a, b in zip(s["spherical"], to_spherical, strict=True)
+            )
+            eta = self.eta(
+                data,
+                coef,
+                [tf.matmul(t, u) for t, u in zip(factors, spherical, strict=True)],
+            )
+            penalty = tf.reduce_sum(coef * coef) * RIDGE
+            value = penalty
+            for u in spherical:
+                value += tf.reduce_sum(u * u)
+            variance = s["variance"]
+            if self.spread:
+                own, info, variance, log_det, counts = self._spread(
+                    index, data, factors, state
+                )
+                value += log_det - counts
+            density, score, weight = self.terms(data, eta, variance, nodes)
+            value -= 2.0 * tf.reduce_sum(density)
+            value = tf.where(tf.math.is_finite(value), value, _INFINITY)
+
+            room = _ROUNDING * (1.0 + tf.abs(s["value"]))
+            room = tf.where(tf.math.is_finite(room), room, tf.zeros([], FLOAT))
+            took = (value <= s["value"] + room) & tf.math.is_finite(value)
+            took |= tf.math.is_inf(s["value"]) & tf.math.is_finite(value)
+            step = tf.where(took, tf.ones([], FLOAT), 0.5 * s["step"])
+            change = s["value"] - value
+            new = {
+                "value": value,
+                "coef": coef,
+                "spherical": spherical,
+                "eta": eta,
+                "variance": variance,
+                "used": used,
+                "weight": weight,
+                "score": score,
+                "scores": tuple(h),
+                "normal": normal,
+                "penalty": penalty,
+            }
+            if self.spread:
+                new |= {"posterior": own, "information": info}
+            kept = {
+                name: tf.nest.map_structure(
+                    lambda a, b: tf.where(took, a, b), new[name], s[name]
+                )
+                for name in new
+            }
+            done = (took & (tf.abs(change) < tol)) | (step < _SHORTEST)
+            return (
+                kept
+                | {
+                    "to_coef": to_coef,
+                    "to_spherical": to_spherical,
+                    "step": step,
+                    "n": s["n"] + 1,
+                    "done": done,
+                },
+            )
+
+        end = tf.while_loop(
+            lambda s: ~s["done"] & (s["n"] < max_iter),
+            body,
+            (first,),
+            parallel_iterations=1,
+        )[0]
+        return end | {
+            "value": end["value"] + self.constant(data),
+            "effects": tuple(
+                tf.matmul(t, u)
+                for t, u in zip(factors, end["spherical"], strict=True)
+            ),
+        }
+
+    def _spread(self, index, data, factors, state):
+        """Posterior blocks, row variances and the bound's remaining terms."""
+        own, info, cross, cross_cell = kernel.posterior(
+            self.structure, index, state, between=True
+        )
+        core = state.get("core_covariance")
+        variance = rows.variance(
+            self.structure, index, data["rows"], (own, cross, cross_cell, core)
+        )
+        counts = tf.zeros([], FLOAT)
+        for r, t in enumerate(factors):
+            total = tf.reduce_sum(info[r], -1)
+            if r < len(self.structure.chain):
+                total = tf.matmul(total, t)
+            counts += tf.reduce_sum(t * total)
+        return tuple(own), tuple(info), variance, state["log_det"], counts
