@@ -38,15 +38,17 @@ class Inner:
         mode (Laplace).
     joint : bool
         Whether the fixed effects move with the random ones.
-    pattern : {"full", "mean_field"}, default="full"
-        Which covariances the posterior may have.
+    kept : tuple of bool or None, default=None
+        None for a posterior with all its covariances. Otherwise the factors that
+        keep their covariances with everything; those between the other factors are
+        dropped.
     """
 
     structure: object
     family: str
     spread: bool
     joint: bool
-    pattern: str = "full"
+    kept: tuple | None = None
 
     @property
     def likelihood(self):
@@ -85,7 +87,7 @@ class Inner:
         border = tf.matmul(x, columns, transpose_a=True) - explained[:-1]
         p = tf.shape(x)[1]
         normal = border[:, :p] + RIDGE * tf.eye(p, dtype=FLOAT)
-        return state, effects, scores, normal, border[:, p:]
+        return matrices, state, effects, scores, normal, border[:, p:]
 
     def constant(self, data):
         """-2 times the part of the log-likelihood that depends on no parameter."""
@@ -151,7 +153,7 @@ class Inner:
             if not self.joint:
                 linear -= tf.linalg.matvec(x, s["coef"])
             response = s["weight"] * linear + s["score"]
-            state, effects, scores, normal, right = self.solve(
+            matrices, state, effects, scores, normal, right = self.solve(
                 index, data, factors, used, response
             )
             if self.joint:
@@ -188,7 +190,7 @@ class Inner:
             variance = s["variance"]
             if self.spread:
                 own, info, variance, log_det, counts = self._spread(
-                    index, data, factors, state
+                    index, data, factors, matrices, state
                 )
                 value += log_det - counts
             density, score, weight = self.terms(data, eta, variance, nodes)
@@ -248,19 +250,57 @@ class Inner:
             ),
         }
 
-    def _spread(self, index, data, factors, state):
+    def _spread(self, index, data, factors, matrices, state):
         """Posterior blocks, row variances and the bound's remaining terms."""
+        structure, rows_ = self.structure, data["rows"]
+        if self.kept is None:
+            own, info, variance = self._full(index, rows_, state)
+            log_det = state["log_det"]
+        else:
+            own, info, log_dets = kernel.apart(structure, index, matrices, factors)
+            lost = [not keep for keep in self.kept]
+            log_det = tf.add_n([d for d, out in zip(log_dets, lost, strict=True) if out])
+            blank = [
+                a if out else tf.zeros_like(a) for a, out in zip(own, lost, strict=True)
+            ]
+            variance = rows.variance_apart(structure, rows_, blank)
+            if any(self.kept):
+                # V = V_full - H_LL^-1 + blockdiag(H_kk^-1): H_LL^-1 is the posterior
+                # without the kept factors, that is, with their T at zero
+                full = self._full(index, rows_, state)
+                without = kernel.factorize(
+                    structure,
+                    index,
+                    matrices,
+                    tuple(
+                        tf.zeros_like(t) if keep else t
+                        for t, keep in zip(factors, self.kept, strict=True)
+                    ),
+                )
+                less = self._full(index, rows_, without)
+                own, info = (
+                    [
+                        f if keep else a + f - b
+                        for a, f, b, keep in zip(alone, f_, b_, self.kept, strict=True)
+                    ]
+                    for alone, f_, b_ in zip((own, info), full[:2], less[:2], strict=True)
+                )
+                variance = tf.maximum(variance + full[2] - less[2], 0.0)
+                log_det += state["log_det"] - without["log_det"]
+        counts = tf.zeros([], FLOAT)
+        for r, t in enumerate(factors):
+            total = tf.reduce_sum(info[r], -1)
+            if r < len(structure.chain):
+                total = tf.matmul(total, t)
+            counts += tf.reduce_sum(t * total)
+        return tuple(own), tuple(info), variance, log_det, counts
+
+    def _full(self, index, rows_, state):
         own, info, cross, cross_cell = kernel.posterior(
             self.structure, index, state, between=True
         )
         core = state.get("core_covariance")
         variance = rows.variance(
-            self.structure, index, data["rows"], (own, cross, cross_cell, core)
+            self.structure, index, rows_, (own, cross, cross_cell, core)
         )
-        counts = tf.zeros([], FLOAT)
-        for r, t in enumerate(factors):
-            total = tf.reduce_sum(info[r], -1)
-            if r < len(self.structure.chain):
-                total = tf.matmul(total, t)
-            counts += tf.reduce_sum(t * total)
-        return tuple(own), tuple(info), variance, state["log_det"], counts
+        return own, info, variance

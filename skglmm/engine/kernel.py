@@ -372,3 +372,47 @@ def posterior(structure, index, state, *, between=False):
             information,
         )
     )
+
+
+def core_blocks(structure, n_levels, core):
+    """Diagonal blocks (q, q, J) of each core factor from the flat upper triangle."""
+    offsets, m = core_offsets(structure, n_levels)
+    full = tf.reshape(core, [m, m])
+    out = []
+    for c, q in enumerate(structure.core):
+        rows = slice(offsets[c], offsets[c] + n_levels[len(structure.chain) + c] * q)
+        block = full[rows, rows]
+        entries = [[None] * q for _ in range(q)]
+        for i in range(q):
+            for k in range(i, q):
+                entries[i][k] = tf.linalg.diag_part(block[i::q, k::q])
+                entries[k][i] = entries[i][k]
+        out.append(tf.stack([tf.stack(row) for row in entries]))
+    return out
+
+
+def apart(structure, index, matrices, factors):
+    """Posterior of every factor as if it were alone with its rows.
+
+    Returns
+    -------
+    covariance, information : lists of (q, q, J) tensors
+        As `posterior` gives them (information times T for the core's factors).
+    log_dets : list of scalars
+        log|T' A T + I| over the levels of each factor.
+    """
+    n_chain = len(structure.chain)
+    own = list(matrices["own"])
+    if structure.core:
+        own += core_blocks(structure, index["n_levels"], matrices["core"])
+    covariance, information, log_dets = [], [], []
+    for r, (t, a) in enumerate(zip(factors, own, strict=True)):
+        inner = blocks.left(tf.transpose(t), blocks.right(a, t))
+        columns = blocks.cholesky(inner + blocks.identity(t.shape[0]))
+        half = blocks.solve_lower(columns, tf.transpose(t)[:, :, None])
+        gain = blocks.product_tn(half, half)
+        info = a - blocks.product(a, blocks.product(gain, a))
+        covariance.append(gain)
+        information.append(info if r < n_chain else blocks.right(info, t))
+        log_dets.append(blocks.log_determinant(columns))
+    return covariance, information, log_dets

@@ -102,9 +102,7 @@ def _quadrature(inner, data, nodes, factor, u, coef, own, shrunk):
         + blocks.identity(q)
     )
     log_det = blocks.log_determinant(columns)
-    lower_inverse = blocks.solve_lower(
-        columns, tf.broadcast_to(blocks.identity(q), [q, q, n])
-    )
+    lower_inverse = blocks.solve_lower(columns, blocks.identity(q))
 
     def add(k, top, total, score, z_score, z_score_u, mean, mean_x, score_x):
         point = points[:, k]
@@ -215,7 +213,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
     eta, u = end["eta"], end["spherical"]
     y, trials, w = data["y"], data["trials"], data["weight"]
     score, weight, slope = (w * d for d in inner.likelihood.derivatives(y, trials, eta))
-    state, effects, scores, normal, right = inner.solve(
+    _, state, effects, scores, normal, right = inner.solve(
         index, data, factors, weight, weight * (eta - data["offset"]) + score
     )
     own, info, cross, cross_cell = kernel.posterior(

@@ -69,3 +69,15 @@ def variance(structure, index, rows, posterior, *, signed=False):
                 parts.append(scale * times(z[n_chain + c][i], z[n_chain + d][k], at))
     total = tf.add_n(parts)
     return total if signed else tf.maximum(total, 0.0)
+
+
+def variance_apart(structure, rows, own):
+    """Variance of Z b by row for blocks (q, q, J) that do not covary."""
+    parts = []
+    for r, q in enumerate(structure.n_effects):
+        z, level = row_values(structure, rows, r), rows["level"][r]
+        for i in range(q):
+            for k in range(i, q):
+                scale = 1.0 if i == k else 2.0
+                parts.append(scale * times(z[i], z[k], tf.gather(own[r][i, k], level)))
+    return tf.add_n(parts)

@@ -105,9 +105,9 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
 
 
 @functools.lru_cache(maxsize=None)
-def compiled_solve(structure, family):
+def compiled_solve(structure, family, kept=None):
     """Minimise -2 ELBO and difference its gradient, traced once a structure."""
-    inner = Inner(structure, family, spread=True, joint=True)
+    inner = Inner(structure, family, spread=True, joint=True, kept=kept)
     k = sum(covariance.n_parameters(structure))
 
     def call(index, data, nodes, theta, tol, n_warm, max_iter):
