@@ -1,7 +1,15 @@
 """Mixed-effects models as scikit-learn estimators."""
 
+from skglmm._binomial import MixedBinomialRegressor, MixedLogisticRegressor
 from skglmm._linear import MixedLinearRegressor
+from skglmm._poisson import MixedPoissonRegressor
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["MixedLinearRegressor", "__version__"]
+__all__ = [
+    "MixedBinomialRegressor",
+    "MixedLinearRegressor",
+    "MixedLogisticRegressor",
+    "MixedPoissonRegressor",
+    "__version__",
+]

@@ -20,9 +20,13 @@ from sklearn.utils.validation import (
 from skglmm import _groups, _prediction
 from skglmm._coding import code_fixed, code_random
 from skglmm._design import Factor, build_design
+from skglmm._families import FAMILIES, explained_deviance
 from skglmm._table import Table
 from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
+
+# Standard error of a column's whole effect beyond which it separates the outcomes.
+_SEPARATED = 10.0
 
 
 class BaseMixedModel(BaseEstimator):
@@ -86,6 +90,7 @@ class BaseMixedModel(BaseEstimator):
         table = Table(X, min_rows=2)
         validate_data(self, X, y, skip_check_array=True)
         y = self._check_target(y, table)
+        family = FAMILIES[self._family]
         weight = None
         if sample_weight is not None:
             weight = _check_sample_weight(
@@ -118,8 +123,8 @@ class BaseMixedModel(BaseEstimator):
             special = {name: v[present] for name, v in special.items()}
             encoded = [_present_levels(c[present], levels) for c, levels in encoded]
         self._check_factors(terms, encoded, weight)
-        if "offset" in special:
-            y = y - special["offset"]
+        messages += family.check(y, special.get("trials"))
+        offset, trials = self._offset(special), special.get("trials")
 
         factors = [
             Factor(codes, len(levels), term.n_effects, not term.slopes, term.covariance)
@@ -127,6 +132,7 @@ class BaseMixedModel(BaseEstimator):
         ]
         design = build_design(factors)
         y, weight, design_matrix = map(design.rows, (y, weight, design_matrix))
+        offset, trials = (v if v is None else design.rows(v) for v in (offset, trials))
         place = {at: k for k, at in enumerate(fixed)}
         z, recodings = [], []
         for term in terms:
@@ -139,7 +145,12 @@ class BaseMixedModel(BaseEstimator):
             recodings.append(recoding)
         solver = self._resolve_solver()
         border, fixed_coding = code_fixed(design_matrix, weight, self.fit_intercept)
-        origin = self._center_target(y, border, weight)
+        origin = 0.0
+        if family.name == "gaussian":
+            y = y if offset is None else y - offset
+            origin = _least_squares(y, border, weight)
+        else:
+            border[:, -1] = y
         names = [table.effect_name(at) for at in fixed]
         if fixed_coding.aliased.any():
             out = np.flatnonzero(fixed_coding.aliased) - int(self.fit_intercept)
@@ -154,6 +165,9 @@ class BaseMixedModel(BaseEstimator):
             border=border,
             z=tuple(z[r] for r in engine),
             weight=weight,
+            family=family.name,
+            offset=offset,
+            trials=trials,
             reml=bool(getattr(self, "reml", False)),
             start=self._start(terms, engine, recodings),
         )
@@ -165,6 +179,7 @@ class BaseMixedModel(BaseEstimator):
         self._fixed_columns = tuple(fixed)
         self._named = columns
         self._from_metadata = groups is not None
+        self._column_scale = design_matrix.std(axis=0)
         self.solver_ = solver
         self._store_fixed(names, solution, fixed_coding)
         self._store_random(terms, encoded, recodings, solution)
@@ -257,16 +272,19 @@ class BaseMixedModel(BaseEstimator):
         return solver
 
     @staticmethod
-    def _center_target(y, border, weight):
-        """Write y less its least-squares fit into the border; return the fit."""
-        columns, total = border[:, :-1], weight.sum()
-        origin = np.zeros(columns.shape[1])
-        for _ in range(2):  # the second pass removes the rounding of the first
-            step = (weight * y) @ columns / total
-            y = y - columns @ step
-            origin += step
-        border[:, -1] = y
-        return origin
+    def _offset(special):
+        """Offset of the linear predictor, the log of the exposure included."""
+        offset = special.get("offset")
+        exposure = special.get("exposure")
+        if exposure is None:
+            return offset
+        low = np.flatnonzero(exposure <= 0)
+        if len(low):
+            raise ValueError(
+                f"The exposure of row {low[0]} is {exposure[low[0]]:g}: exposures are "
+                "positive (a count over no time or area says nothing; drop such rows)."
+            )
+        return np.log(exposure) if offset is None else offset + np.log(exposure)
 
     def _start(self, terms, engine, recodings):
         """Relative factors of an earlier fit, in engine order, for a warm start."""
@@ -302,14 +320,16 @@ class BaseMixedModel(BaseEstimator):
 
     def _store_random(self, terms, encoded, recodings, solution):
         self.random_effects_, self.random_effects_std_ = {}, {}
-        self.random_effects_covariance_ = {}
+        self.random_effects_covariance_, self._posteriors = {}, {}
         for r, (term, (_, levels), recoding) in enumerate(
             zip(terms, encoded, recodings, strict=True)
         ):
             effects = list(term.effects)
             b = (recoding @ solution.means[r]).T
             blocks = np.moveaxis(solution.posteriors[r], -1, 0)
-            variance = np.einsum("ij,njk,ik->ni", recoding, blocks, recoding)
+            blocks = recoding @ blocks @ recoding.T
+            variance = np.diagonal(blocks, axis1=1, axis2=2)
+            self._posteriors[term.name] = blocks
             self.random_effects_[term.name] = pd.DataFrame(b, levels, effects)
             self.random_effects_std_[term.name] = pd.DataFrame(
                 np.sqrt(np.maximum(variance, 0.0)), levels, effects
@@ -338,7 +358,8 @@ class BaseMixedModel(BaseEstimator):
         self.aic_ = float(2 * n_parameters - 2 * log_likelihood)
         self.bic_ = float(np.log(weight.sum()) * n_parameters - 2 * log_likelihood)
         if "elbo" in solution.extra:
-            self.elbo_ = self.log_likelihood_
+            exact = solution.noise_variance is not None
+            self.elbo_ = self.log_likelihood_ if exact else solution.extra["elbo"]
         self.converged_ = solution.outcome is None
         self.n_iter_ = solution.n_iter
         self.history_ = solution.history
@@ -351,6 +372,7 @@ class BaseMixedModel(BaseEstimator):
                 f"the fit did not converge: {solution.outcome}. Give the solver a "
                 "larger max_iter, or simplify the random effects"
             )
+        messages += self._separation(solution)
         for r in solution.singular:
             name = terms[r].name
             if not np.any(np.diag(self.random_effects_covariance_[name]) > 0):
@@ -371,6 +393,23 @@ class BaseMixedModel(BaseEstimator):
             if bare and not solution.singular:
                 category = UserWarning
             warnings.warn(text[0].upper() + text[1:] + ".", category, stacklevel=4)
+
+    def _separation(self, solution):
+        """Name the columns whose coefficients want to be infinite."""
+        if self._family == "gaussian":
+            return []
+        scale = np.append(np.ones(int(self.fit_intercept)), self._column_scale)
+        frame = self.fixed_effects_
+        size = np.abs(frame["estimate"].to_numpy()) * scale
+        loose = frame["std_error"].to_numpy() * scale > _SEPARATED
+        names = [repr(n) for n in frame.index[loose & (size > 0.5 * _SEPARATED)]]
+        if not names:
+            return []
+        return [
+            f"{', '.join(names)} separates the outcomes completely: the likelihood "
+            "grows without end in that direction, and the estimate is as large as it "
+            "had to be. Drop the column, merge its rare categories or collect more data"
+        ]
 
     # ------------------------------------------------------------- prediction
 
@@ -394,6 +433,13 @@ class BaseMixedModel(BaseEstimator):
             Fixed part, offset and random effects, in the units of the linear
             predictor. A level not seen in fit adds nothing, row by row.
         """
+        return self._predict_parts(X, groups, level)[0]
+
+    def _predict_parts(self, X, groups, level, *, spread=False):
+        """Linear predictor, variance of its random part, and the columns with a role.
+
+        The variance is 0.0 unless `spread`.
+        """
         check_is_fitted(self)
         if level not in ("conditional", "population"):
             raise ValueError(
@@ -401,33 +447,60 @@ class BaseMixedModel(BaseEstimator):
             )
         table = Table(X)
         validate_data(self, X, reset=False, skip_check_array=True)
-        offset = None
-        if "offset" in self._named:
-            offset = table.numeric([self._named["offset"]], "offset")[:, 0]
-        effects = []
-        if level == "conditional":
-            effects = self._level_effects(table, groups)
-        return _prediction.linear_predictor(
+        special = {
+            name: table.numeric([at], name)[:, 0] for name, at in self._named.items()
+        }
+        levels = self._levels(table, groups, level)
+        effects, spreads = [], []
+        for term, codes, z in levels:
+            b = self.random_effects_[term.name].to_numpy()
+            effects.append((codes, z, b))
+            prior = self.random_effects_covariance_[term.name]
+            spreads.append((codes, z, self._posteriors[term.name], prior))
+        eta = _prediction.linear_predictor(
             table.numeric(self._fixed_columns),
             np.ravel(self.coef_),
             float(np.ravel(self.intercept_)[0]),
-            offset,
+            self._offset(special),
             effects,
         )
+        variance = 0.0
+        if spread:
+            variance = _prediction.random_variance(table.n_rows, spreads)
+        return eta, variance, special
 
-    def _level_effects(self, table, groups):
-        """Codes, row values and effects of every factor, for new rows."""
-        labels = self._labels_to_predict(table, groups)
-        unseen, effects = [], []
+    def _mean(self, X, groups, level):
+        """Mean of the response, random effects integrated out."""
+        eta, variance, special = self._predict_parts(X, groups, level, spread=True)
+        return FAMILIES[self._family].integrated_mean(eta, variance), special
+
+    def _explained_deviance(self, X, y, sample_weight, groups):
+        mean, special = self._mean(X, groups, "conditional")
+        y = column_or_1d(y).astype(np.float64)
+        trials = special.get("trials", np.ones(len(y)))
+        return explained_deviance(
+            FAMILIES[self._family], y, mean, trials, sample_weight
+        )
+
+    def _levels(self, table, groups, level):
+        """Term, level and row values of every factor, for new rows."""
+        population = level == "population"
+        labels = [None] * len(self._terms)
+        if not population:
+            labels = self._labels_to_predict(table, groups)
+        unseen, out = [], []
         for term, parts in zip(self._terms, labels, strict=True):
-            frame = self.random_effects_[term.name]
-            codes = _groups.lookup(frame.index, parts)
-            if self.handle_unknown != "ignore" and np.any(codes < 0):
-                unseen.append(
-                    _groups.unseen_report(term.name, parts, codes, frame.index)
-                )
+            levels = self.random_effects_[term.name].index
+            if population:
+                codes = np.full(table.n_rows, -1, dtype=np.int32)
+            else:
+                codes = _groups.lookup(levels, parts)
+                if self.handle_unknown != "ignore" and np.any(codes < 0):
+                    unseen.append(
+                        _groups.unseen_report(term.name, parts, codes, levels)
+                    )
             z = _row_values(term, lambda at: table.numeric([at])[:, 0], table.n_rows)
-            effects.append((codes, z, frame.to_numpy()))
+            out.append((term, codes, z))
         if unseen and self.handle_unknown == "error":
             raise ValueError(
                 "; ".join(unseen) + ". Use handle_unknown='ignore' to predict such "
@@ -437,9 +510,9 @@ class BaseMixedModel(BaseEstimator):
             warnings.warn(
                 "; ".join(unseen) + ": they are predicted without an effect.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        return effects
+        return out
 
     def _labels_to_predict(self, table, groups):
         if not self._from_metadata:
@@ -463,6 +536,18 @@ class BaseMixedModel(BaseEstimator):
                 f"{len(names)} ({', '.join(map(repr, names))})."
             )
         return [[part] for part in labels]
+
+
+def _least_squares(y, border, weight):
+    """Write y less its least-squares fit into the border; return the fit."""
+    columns, total = border[:, :-1], weight.sum()
+    origin = np.zeros(columns.shape[1])
+    for _ in range(2):  # the second pass removes the rounding of the first
+        step = (weight * y) @ columns / total
+        y = y - columns @ step
+        origin += step
+    border[:, -1] = y
+    return origin
 
 
 def _row_values(term, column, n_rows):

@@ -85,7 +85,7 @@ def code_fixed(X, weight, fit_intercept):
 
 
 def _triangular_root(gram, scale):
-    """R with R'R = X'WX / n of scaled columns; None where that loses too many digits."""
+    """R with R'R = X'WX / n of scaled columns; None where that loses digits."""
     if not len(scale):
         return np.empty((0, 0))
     try:

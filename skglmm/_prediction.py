@@ -33,3 +33,33 @@ def linear_predictor(X, coef, intercept, offset, effects):
             for i in range(b.shape[1]):
                 eta += z[:, i] * padded[codes, i]
     return eta
+
+
+def random_variance(n_rows, spreads):
+    """Variance of the random part of the linear predictor.
+
+    The factors are taken as independent of each other given the data.
+
+    Parameters
+    ----------
+    n_rows : int
+    spreads : iterable of (codes, z, posterior, prior)
+        For each factor the level of each row (-1: unseen), the row values (n_rows, q)
+        or None for an intercept alone, the posterior covariances (n_levels, q, q) and
+        the prior one (q, q), which is that of an unseen level.
+
+    Returns
+    -------
+    variance : ndarray of shape (n_rows,)
+    """
+    variance = np.zeros(n_rows)
+    for codes, z, posterior, prior in spreads:
+        padded = np.concatenate([posterior, prior[None]])
+        if z is None:
+            variance += padded[codes, 0, 0]
+            continue
+        for i in range(len(prior)):
+            variance += z[:, i] ** 2 * padded[codes, i, i]
+            for k in range(i):
+                variance += 2.0 * z[:, i] * z[:, k] * padded[codes, i, k]
+    return np.maximum(variance, 0.0)

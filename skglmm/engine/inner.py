@@ -81,13 +81,17 @@ class Inner:
         columns = tf.concat([weight[:, None] * x, response[:, None]], 1)
         sums = statistics.reduce_dense(self.structure, index, data["rows"], columns)
         state = kernel.factorize(self.structure, index, matrices, factors)
-        effects, scores, explained = kernel.project(
-            self.structure, index, state, sums
-        )
-        border = tf.matmul(x, columns, transpose_a=True) - explained[:-1]
+        effects, scores, explained = kernel.project(self.structure, index, state, sums)
+        border = tf.matmul(x, columns, transpose_a=True)
         p = tf.shape(x)[1]
-        normal = border[:, :p] + RIDGE * tf.eye(p, dtype=FLOAT)
-        return matrices, state, effects, scores, normal, border[:, p:]
+        explained += tf.zeros([p + 1, p + 1], FLOAT)
+        ridge = RIDGE * tf.eye(p, dtype=FLOAT)
+        left = {
+            "alone": border[:, :p] + ridge,
+            "normal": border[:, :p] - explained[:p, :p] + ridge,
+        }
+        right = border[:, p:] - explained[:p, p:]
+        return matrices, state, effects, scores, left, right
 
     def constant(self, data):
         """-2 times the part of the log-likelihood that depends on no parameter."""
@@ -140,6 +144,7 @@ class Inner:
             "done": tf.constant(False),
             "scores": tuple(tf.zeros([q, n_levels[r]], FLOAT) for r, q in sizes),
             "normal": tf.zeros([p, p], FLOAT),
+            "alone": tf.zeros([p, p], FLOAT),
             "penalty": tf.zeros([], FLOAT),
         }
         if self.spread:
@@ -153,11 +158,11 @@ class Inner:
             if not self.joint:
                 linear -= tf.linalg.matvec(x, s["coef"])
             response = s["weight"] * linear + s["score"]
-            matrices, state, effects, scores, normal, right = self.solve(
+            matrices, state, effects, scores, left, right = self.solve(
                 index, data, factors, used, response
             )
             if self.joint:
-                lower = tf.linalg.cholesky(normal)
+                lower = tf.linalg.cholesky(left["normal"])
                 coef = tf.linalg.cholesky_solve(lower, right)[:, 0]
                 contrast = tf.concat([-coef, tf.ones([1], FLOAT)], 0)
             else:
@@ -213,7 +218,8 @@ class Inner:
                 "weight": weight,
                 "score": score,
                 "scores": tuple(h),
-                "normal": normal,
+                "normal": left["normal"],
+                "alone": left["alone"],
                 "penalty": penalty,
             }
             if self.spread:
@@ -245,8 +251,7 @@ class Inner:
         return end | {
             "value": end["value"] + self.constant(data),
             "effects": tuple(
-                tf.matmul(t, u)
-                for t, u in zip(factors, end["spherical"], strict=True)
+                tf.matmul(t, u) for t, u in zip(factors, end["spherical"], strict=True)
             ),
         }
 
@@ -259,7 +264,9 @@ class Inner:
         else:
             own, info, log_dets = kernel.apart(structure, index, matrices, factors)
             lost = [not keep for keep in self.kept]
-            log_det = tf.add_n([d for d, out in zip(log_dets, lost, strict=True) if out])
+            log_det = tf.add_n(
+                [d for d, out in zip(log_dets, lost, strict=True) if out]
+            )
             blank = [
                 a if out else tf.zeros_like(a) for a, out in zip(own, lost, strict=True)
             ]
@@ -283,7 +290,9 @@ class Inner:
                         f if keep else a + f - b
                         for a, f, b, keep in zip(alone, f_, b_, self.kept, strict=True)
                     ]
-                    for alone, f_, b_ in zip((own, info), full[:2], less[:2], strict=True)
+                    for alone, f_, b_ in zip(
+                        (own, info), full[:2], less[:2], strict=True
+                    )
                 )
                 variance = tf.maximum(variance + full[2] - less[2], 0.0)
                 log_det += state["log_det"] - without["log_det"]

@@ -189,6 +189,8 @@ def project(structure, index, state, sums):
     parent = dict(zip(links, index["parent"], strict=True))
     own_border = list(sums["own_border"])
     explained = tf.constant(0.0, tf.float64)
+    if not n_chain:
+        return [], [], explained
     if structure.core:
         core_border = sums["core_border"]
         m = tf.shape(core_border)[0]

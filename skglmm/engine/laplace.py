@@ -43,7 +43,9 @@ def product_nodes(n, q):
     w = w / w.sum()
     points = np.array(list(itertools.product(x, repeat=q))).T
     weights = np.array([np.prod(c) for c in itertools.product(w, repeat=q)])
-    return tf.constant(points.reshape(q, -1), FLOAT), tf.constant(np.log(weights), FLOAT)
+    return tf.constant(points.reshape(q, -1), FLOAT), tf.constant(
+        np.log(weights), FLOAT
+    )
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
     eta, u = end["eta"], end["spherical"]
     y, trials, w = data["y"], data["trials"], data["weight"]
     score, weight, slope = (w * d for d in inner.likelihood.derivatives(y, trials, eta))
-    _, state, effects, scores, normal, right = inner.solve(
+    _, state, effects, scores, left, right = inner.solve(
         index, data, factors, weight, weight * (eta - data["offset"]) + score
     )
     own, info, cross, cross_cell = kernel.posterior(
@@ -242,9 +244,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
         t = factors[0]
         lifted = blocks.left(tf.transpose(t), blocks.right(info[0], t))
         shrunk = blocks.identity(t.shape[0]) - lifted
-        direct = _quadrature(
-            inner, data, nodes, t, u[0], coef, state["own"][0], shrunk
-        )
+        direct = _quadrature(inner, data, nodes, t, u[0], coef, state["own"][0], shrunk)
         direct = replace(
             direct, value=direct.value + end["penalty"] + inner.constant(data)
         )
@@ -264,11 +264,9 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
         direct.coef
         + 2.0 * RIDGE * coef
         + tf.linalg.matvec(x, a, transpose_a=True)
-        - tf.add_n(
-            [
-                tf.reduce_sum(e[:, :-1] * s, [0, 2])
-                for e, s in zip(effects, z_a, strict=True)
-            ]
+        - sum(
+            tf.reduce_sum(e[:, :-1] * s, [0, 2])
+            for e, s in zip(effects, z_a, strict=True)
         )
     )
     d_factors = []
@@ -289,7 +287,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
             + tf.matmul(z_score[r][:, 0], e, transpose_b=True)
         )
 
-    lower = tf.linalg.cholesky(normal)
+    lower = tf.linalg.cholesky(left["normal"])
     newton = tf.linalg.cholesky_solve(lower, right)[:, 0]
     contrast = tf.concat([-newton, tf.ones([1], FLOAT)], 0)
     h = [tf.tensordot(s, contrast, [[1], [0]]) for s in scores]
@@ -318,7 +316,8 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
             "eta": eta,
             "fresh": tf.constant(False),
             "estimates": {
-                "normal": normal,
+                "normal": left["normal"],
+                "information": left["alone"],
                 "means": end["effects"],
                 "posterior": tuple(own),
                 "factors": factors,
@@ -336,7 +335,7 @@ def _by_factor(structure, index, sums):
     return parts
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def compiled_solve(structure, family, quadrature):
     """Minimise the objective and difference its gradient, traced once a structure."""
     inner = Inner(structure, family, spread=False, joint=False)

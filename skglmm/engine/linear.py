@@ -187,11 +187,6 @@ class Objective:
         )
         return tf.nest.map_structure(lambda t: t.numpy(), out)
 
-    def value(self, theta):
-        """The objective alone; infinite where it cannot be computed."""
-        value = float(self.evaluate(theta)["value"])
-        return value if math.isfinite(value) else math.inf
-
     def minimize(self, theta, max_iter, tol, cold):
         """Minimise from theta; a cold start begins with the evidence fixed point.
 

@@ -36,7 +36,7 @@ def variance(structure, index, rows, posterior, *, signed=False):
     own, cross, cross_cell, core = posterior
     n_chain = len(structure.chain)
     z = [row_values(structure, rows, r) for r in range(len(structure.n_effects))]
-    parts = []
+    parts = [tf.zeros([], tf.float64)]
     for t, q in enumerate(structure.chain):
         level = rows["level"][t]
         for i in range(q):
@@ -67,7 +67,7 @@ def variance(structure, index, rows, posterior, *, signed=False):
                 scale = 1.0 if (c, i) == (d, k) else 2.0
                 at = tf.gather(flat, first * m + second)
                 parts.append(scale * times(z[n_chain + c][i], z[n_chain + d][k], at))
-    total = tf.add_n(parts)
+    total = sum(parts[1:], parts[0])
     return total if signed else tf.maximum(total, 0.0)
 
 

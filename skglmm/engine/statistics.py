@@ -185,7 +185,7 @@ def merge(*parts):
     return tf.nest.map_structure(lambda *tensors: tf.add_n(tensors), *parts)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def compiled_reduce(structure):
     """`reduce_rows`, traced once for a structure."""
     return tf.function(

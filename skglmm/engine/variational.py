@@ -39,8 +39,7 @@ def initial_aux(structure, inner, index, data):
     return {
         "coef": tf.zeros([p], FLOAT),
         "spherical": tuple(
-            tf.zeros([q, n_levels[r]], FLOAT)
-            for r, q in enumerate(structure.n_effects)
+            tf.zeros([q, n_levels[r]], FLOAT) for r, q in enumerate(structure.n_effects)
         ),
         "variance": tf.zeros_like(eta),
         "eta": eta,
@@ -55,6 +54,7 @@ def blank_estimates(structure, index, p):
     sizes = list(enumerate(structure.n_effects))
     return {
         "normal": tf.zeros([p, p], FLOAT),
+        "information": tf.zeros([p, p], FLOAT),
         "means": tuple(tf.zeros([q, n_levels[r]], FLOAT) for r, q in sizes),
         "posterior": tuple(tf.zeros([q, q, n_levels[r]], FLOAT) for r, q in sizes),
         "factors": tuple(tf.zeros([q, q], FLOAT) for _, q in sizes),
@@ -95,6 +95,7 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
             "fresh": tf.constant(False),
             "estimates": {
                 "normal": end["normal"],
+                "information": end["alone"],
                 "means": end["effects"],
                 "posterior": end["posterior"],
                 "factors": factors,
@@ -104,7 +105,7 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
     }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def compiled_solve(structure, family, kept=None):
     """Minimise -2 ELBO and difference its gradient, traced once a structure."""
     inner = Inner(structure, family, spread=True, joint=True, kept=kept)

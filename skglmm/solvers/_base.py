@@ -19,11 +19,16 @@ class Problem:
     ----------
     design : GroupedDesign
     border : ndarray of shape (n_rows, p + 1)
-        Fixed columns, orthonormal under the weights, and last the target.
+        Fixed columns, orthonormal under the weights, and last the target, for the
+        linear model less its offset and least-squares fit.
     z : tuple of ndarray of shape (n_rows, q) or None
         Row values of each factor's effects; None for an intercept alone.
     weight : ndarray of shape (n_rows,)
         Frequencies.
+    family : {"gaussian", "poisson", "binomial"}, default="gaussian"
+    offset, trials : ndarray of shape (n_rows,) or None
+        Offset of the linear predictor (exposures included) and number of trials, for
+        the generalised models.
     reml : bool
         Whether the fixed effects are integrated out as well.
     start : tuple of ndarray or None
@@ -34,6 +39,9 @@ class Problem:
     border: np.ndarray
     z: tuple
     weight: np.ndarray
+    family: str = "gaussian"
+    offset: np.ndarray | None = None
+    trials: np.ndarray | None = None
     reml: bool = False
     start: tuple | None = None
 

@@ -3,12 +3,7 @@
 import numpy as np
 
 from skglmm.solvers._base import Solution
-
-# A direction of T below this share of the residual standard deviation may be noise
-# around a variance of zero: then the objective is no worse at zero.
-_NEARLY_SINGULAR = 0.03
-_NO_WORSE = 1e-6
-_RESTARTS = 3
+from skglmm.solvers._search import minimize, singular_factors
 
 
 def solve_linear(problem, max_iter, tol, device):
@@ -42,67 +37,15 @@ def solve_linear(problem, max_iter, tol, device):
         theta = run.theta([np.eye(f.n_effects) for f in design.factors])
         if start is not None:
             theta = run.theta(start)
-        best, out = _minimize(run, objective, theta, max_iter, tol, start is None)
+        best, out = minimize(run, objective, theta, max_iter, tol, start is None)
 
     return _solution(problem, best, out)
-
-
-def _minimize(run, objective, theta, max_iter, tol, cold):
-    """Minimise, then settle the directions in which T is nearly singular."""
-    best, out = objective.minimize(theta, max_iter, tol, cold)
-    for _ in range(_RESTARTS):
-        factors = run.factors(best["theta"])
-        weak = [_weak_directions(t) for t in factors]
-        if not any(w.any() for w in weak):
-            break
-        kinds = run.structure.covariance
-        zero, raised = (
-            run.theta(
-                [_reset(*a, size) for a in zip(factors, kinds, weak, strict=True)]
-            )
-            for size in (0.0, _NEARLY_SINGULAR)
-        )
-        at_zero = objective.evaluate(zero)
-        if not at_zero["value"] <= best["value"] + _NO_WORSE:
-            break
-        if objective.value(raised) >= at_zero["value"] - _NO_WORSE:
-            return best | {"theta": zero}, at_zero
-        left = max_iter - best["n_iter"]
-        if left < 1:
-            break
-        again, out = objective.minimize(raised, left, tol, False)
-        best = again | {
-            "n_iter": best["n_iter"] + again["n_iter"],
-            "history": np.concatenate([best["history"], again["history"]]),
-        }
-    return best, out
-
-
-def _weak_directions(t):
-    """Which principal axes of T T' are negligible beside the residual."""
-    return np.linalg.svd(t, compute_uv=False) < _NEARLY_SINGULAR
-
-
-def _reset(t, kind, weak, size):
-    """T with the weak principal axes set to a given standard deviation."""
-    if kind != "full":
-        diagonal = np.diag(t).copy()
-        diagonal[np.abs(diagonal) < _NEARLY_SINGULAR] = size
-        return np.diag(diagonal)
-    axes, sd, _ = np.linalg.svd(t)
-    sd = np.where(weak, size, sd)
-    return np.linalg.qr((axes * sd).T, mode="r").T
 
 
 def _solution(problem, best, out):
     sigma2 = float(out["fixed"]["variance"])
     half = out["fixed"]["half"]
     factors = out["factors"]
-    singular = tuple(
-        r
-        for r, t in enumerate(factors)
-        if np.linalg.svd(t, compute_uv=False).min() < 1e-5
-    )
     outcome = best["outcome"]
     if outcome is None and sigma2 < 1e-12 * np.mean(problem.border[:, -1] ** 2):
         outcome = (
@@ -121,5 +64,5 @@ def _solution(problem, best, out):
         n_iter=best["n_iter"],
         history=best["history"],
         outcome=outcome,
-        singular=singular,
+        singular=singular_factors(factors),
     )

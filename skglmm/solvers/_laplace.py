@@ -1,7 +1,12 @@
 """Laplace's approximation."""
 
+from numbers import Integral
+
+from sklearn.utils._param_validation import Interval
+
 from skglmm.solvers._base import BaseSolver
 from skglmm.solvers._exact import solve_linear
+from skglmm.solvers._generalized import solve_laplace
 
 
 class Laplace(BaseSolver):
@@ -18,6 +23,10 @@ class Laplace(BaseSolver):
 
     Parameters
     ----------
+    n_quadrature : int, default=1
+        Nodes of adaptive Gauss-Hermite quadrature in each direction; 1 is Laplace's
+        approximation. More needs one grouping factor with at most three effects a
+        level. The linear model needs none.
     max_iter : int, default=100
         Largest number of evaluations of the objective; most fits need 5 to 15.
     tol : float, default=1e-8
@@ -39,5 +48,16 @@ class Laplace(BaseSolver):
     Laplace(tol=1e-10)
     """
 
+    _parameter_constraints = {
+        **BaseSolver._parameter_constraints,
+        "n_quadrature": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, *, n_quadrature=1, max_iter=100, tol=1e-8, device="auto"):
+        super().__init__(max_iter=max_iter, tol=tol, device=device)
+        self.n_quadrature = n_quadrature
+
     def solve(self, problem):
+        if problem.family != "gaussian":
+            return solve_laplace(problem, self)
         return solve_linear(problem, self.max_iter, self.tol, self.device)

@@ -1,0 +1,476 @@
+"""Binary outcomes and proportions."""
+
+import numpy as np
+from scipy.special import logit
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+from skglmm._base import BaseMixedModel
+
+
+class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
+    r"""Binary classification with random effects of groups.
+
+    Fits
+
+    .. math:: P(y_i = 1) = 1 / (1 + e^{-\eta_i}), \qquad \eta = X\beta + \sum_r Z_r b_r +
+        \text{offset}, \qquad b_{rj} \sim N(0, \Sigma_r),
+
+    by maximising the evidence lower bound or Laplace's approximation of the marginal
+    likelihood of y. It is a classifier, as `sklearn.linear_model.LogisticRegression`
+    is; there is no penalty on the coefficients.
+
+    Parameters
+    ----------
+    groups : str, int, tuple, list or None, default=None
+        Columns of X that hold the group labels: a name with a dataframe, a position
+        with an array. A list is several factors; a tuple is one factor made of the
+        combination of its columns (named ``"g:h"``). With None the labels come
+        through ``fit(groups=)``, or the model has no random effects.
+    random_slopes : list or dict, default=None
+        Columns whose slope differs between levels; a dict gives a list for each
+        factor. They stay among the fixed columns.
+    random_intercepts : bool or dict, default=True
+        Whether levels have their own intercept, for all factors or by factor.
+    covariance : {"full", "diag", "scalar"} or dict, default="full"
+        Covariance of the effects of one level: unrestricted, uncorrelated, or
+        uncorrelated with one common variance; for all factors or by factor.
+    offset : str or int, default=None
+        Column of X that is added to the linear predictor as it is.
+    fit_intercept : bool, default=True
+        Whether the fixed part has an intercept.
+    solver : {"vi", "laplace"} or instance of a class in `skglmm.solvers`, default="vi"
+        Gaussian variational inference, or Laplace's approximation (adaptive
+        quadrature with ``Laplace(n_quadrature=...)``).
+    handle_unknown : {"ignore", "warn", "error"}, default="ignore"
+        What prediction does with a label that was not there in fit. Its effect has
+        mean zero and the variance that was estimated for its factor.
+    warm_start : bool, default=False
+        Whether to begin at the variances of the previous fit.
+    verbose : int, default=0
+        Verbosity.
+    random_state : int, RandomState instance or None, default=None
+        Not used by these solvers.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+        The two classes; probabilities and coefficients are those of the second.
+    coef_ : ndarray of shape (1, n_fixed)
+        Fixed effects, one per fixed column in input order.
+    intercept_ : ndarray of shape (1,)
+        Fixed intercept, 0.0 without one.
+    coef_names_ : list of str
+        Names of the fixed columns.
+    fixed_effects_ : DataFrame
+        ``estimate`` and ``std_error`` of the intercept and the coefficients. The
+        errors include the uncertainty of the variances.
+    random_effects_ : dict of DataFrame
+        For each factor the posterior means (modes with Laplace) of the effects.
+    random_effects_std_ : dict of DataFrame
+        Posterior standard deviations, the fixed effects taken as known.
+    variance_components_ : DataFrame
+        Variance, standard deviation and correlations with the effects before, for
+        each (group, effect).
+    random_effects_covariance_ : dict of ndarray of shape (q, q)
+        Covariance of the effects of a level, for each factor.
+    log_likelihood_ : float
+        Marginal log-likelihood at the estimates.
+    log_likelihood_method_ : {"quadrature", "laplace", "exact"}
+        How it was computed: by adaptive quadrature with one factor of at most three
+        effects, else by Laplace's approximation; exact without random effects.
+    aic_, bic_ : float
+        Information criteria from `log_likelihood_`.
+    elbo_ : float
+        Evidence lower bound (``solver="vi"``).
+    converged_ : bool
+        Whether the solver converged.
+    n_iter_ : int
+        Evaluations of the objective.
+    singular_ : bool
+        Whether a covariance is estimated as singular, for example a variance as zero.
+    history_ : ndarray of shape (n_iter_,)
+        Objective (-2 ELBO or -2 log-likelihood) at each evaluation.
+    solver_ : BaseSolver
+        The solver that was used.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if they are all strings.
+
+    See Also
+    --------
+    MixedBinomialRegressor : Successes among several trials a row.
+    skglmm.solvers.VI : The default solver.
+
+    References
+    ----------
+    .. [1] Ormerod, J. T. and Wand, M. P. (2012). Gaussian variational approximate
+       inference for generalized linear mixed models. Journal of Computational and
+       Graphical Statistics 21(1), 2-17.
+    .. [2] Breslow, N. E. and Clayton, D. G. (1993). Approximate inference in
+       generalized linear mixed models. JASA 88, 9-25.
+
+    Examples
+    --------
+    >>> from skglmm import MixedLogisticRegressor
+    >>> from skglmm.datasets import load_contraception
+    >>> X, y = load_contraception(return_X_y=True, as_frame=True)
+    >>> model = MixedLogisticRegressor(groups="district")
+    >>> model.fit(X[["age", "district"]], y).variance_components_["std"].round(2).item()
+    0.5
+    >>> model.predict_proba(X[["age", "district"]]).shape
+    (1934, 2)
+    """
+
+    _family = "binomial"
+
+    def __init__(
+        self,
+        groups=None,
+        *,
+        random_slopes=None,
+        random_intercepts=True,
+        covariance="full",
+        offset=None,
+        fit_intercept=True,
+        solver="vi",
+        handle_unknown="ignore",
+        warm_start=False,
+        verbose=0,
+        random_state=None,
+    ):
+        self.groups = groups
+        self.random_slopes = random_slopes
+        self.random_intercepts = random_intercepts
+        self.covariance = covariance
+        self.offset = offset
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.handle_unknown = handle_unknown
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _check_target(self, y, table):
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(y, np.empty(table.n_rows))
+        check_classification_targets(y)
+        found = type_of_target(y, input_name="y", raise_unknown=True)
+        if found != "binary":
+            raise ValueError(
+                "Only binary classification is supported. The type of the target is "
+                f"{found}."
+            )
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                "The data holds one class only "
+                f"({self.classes_[0]!r}): two classes are needed."
+            )
+        return codes.astype(np.float64)
+
+    def _store_fixed(self, names, solution, coding):
+        super()._store_fixed(names, solution, coding)
+        self.coef_ = self.coef_[None]
+        self.intercept_ = np.array([self.intercept_])
+
+    def predict_proba(self, X, *, groups=None, level="conditional"):
+        """Probability of each class.
+
+        The random effects are integrated out over their posterior (seen levels) or
+        their estimated distribution (unseen ones), by quadrature.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, 2)
+            Columns in the order of `classes_`.
+        """
+        p = self._mean(X, groups, level)[0]
+        return np.column_stack([1.0 - p, p])
+
+    def decision_function(self, X, *, groups=None, level="conditional"):
+        """Logit of the integrated probability of the second class.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,)
+            Positive where the second class is the more probable one.
+        """
+        tiny = np.finfo(float).tiny
+        p = self._mean(X, groups, level)[0]
+        return logit(np.clip(p, tiny, 1.0 - np.finfo(float).epsneg))
+
+    def predict(self, X, *, groups=None, level="conditional"):
+        """The more probable class.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Labels from `classes_`.
+        """
+        second = self._mean(X, groups, level)[0] > 0.5
+        return self.classes_[second.astype(int)]
+
+    def score(self, X, y, sample_weight=None, *, groups=None):
+        """Share of rows whose class is predicted correctly.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        y : array-like of shape (n_samples,)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        groups : array-like or dataframe, default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+
+        Returns
+        -------
+        score : float
+            Accuracy of ``predict(X)``.
+        """
+        y_pred = self.predict(X, groups=groups)
+        return accuracy_score(y, y_pred, sample_weight=sample_weight)
+
+
+class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
+    r"""Regression of proportions with random effects of groups.
+
+    Fits
+
+    .. math:: y_i \sim \text{Binomial}(n_i, p_i), \qquad \log \frac{p}{1 - p} =
+        X\beta + \sum_r Z_r b_r + \text{offset}, \qquad b_{rj} \sim N(0, \Sigma_r),
+
+    by maximising the evidence lower bound or Laplace's approximation of the marginal
+    likelihood of y. The target counts successes; the predictions are proportions.
+
+    Parameters
+    ----------
+    groups : str, int, tuple, list or None, default=None
+        Columns of X that hold the group labels: a name with a dataframe, a position
+        with an array. A list is several factors; a tuple is one factor made of the
+        combination of its columns (named ``"g:h"``). With None the labels come
+        through ``fit(groups=)``, or the model has no random effects.
+    random_slopes : list or dict, default=None
+        Columns whose slope differs between levels; a dict gives a list for each
+        factor. They stay among the fixed columns.
+    random_intercepts : bool or dict, default=True
+        Whether levels have their own intercept, for all factors or by factor.
+    covariance : {"full", "diag", "scalar"} or dict, default="full"
+        Covariance of the effects of one level: unrestricted, uncorrelated, or
+        uncorrelated with one common variance; for all factors or by factor.
+    offset : str or int, default=None
+        Column of X that is added to the linear predictor as it is.
+    trials : str or int, default=None
+        Column of X that holds the number of trials of each row; None means one.
+    fit_intercept : bool, default=True
+        Whether the fixed part has an intercept.
+    solver : {"vi", "laplace"} or instance of a class in `skglmm.solvers`, default="vi"
+        Gaussian variational inference, or Laplace's approximation (adaptive
+        quadrature with ``Laplace(n_quadrature=...)``).
+    handle_unknown : {"ignore", "warn", "error"}, default="ignore"
+        What prediction does with a label that was not there in fit. Its effect has
+        mean zero and the variance that was estimated for its factor.
+    warm_start : bool, default=False
+        Whether to begin at the variances of the previous fit.
+    verbose : int, default=0
+        Verbosity.
+    random_state : int, RandomState instance or None, default=None
+        Not used by these solvers.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_fixed,)
+        Fixed effects, one per fixed column in input order.
+    intercept_ : float
+        Fixed intercept, 0.0 without one.
+    coef_names_ : list of str
+        Names of the fixed columns.
+    fixed_effects_ : DataFrame
+        ``estimate`` and ``std_error`` of the intercept and the coefficients. The
+        errors include the uncertainty of the variances.
+    random_effects_ : dict of DataFrame
+        For each factor the posterior means (modes with Laplace) of the effects.
+    random_effects_std_ : dict of DataFrame
+        Posterior standard deviations, the fixed effects taken as known.
+    variance_components_ : DataFrame
+        Variance, standard deviation and correlations with the effects before, for
+        each (group, effect).
+    random_effects_covariance_ : dict of ndarray of shape (q, q)
+        Covariance of the effects of a level, for each factor.
+    log_likelihood_ : float
+        Marginal log-likelihood at the estimates.
+    log_likelihood_method_ : {"quadrature", "laplace", "exact"}
+        How it was computed: by adaptive quadrature with one factor of at most three
+        effects, else by Laplace's approximation; exact without random effects.
+    aic_, bic_ : float
+        Information criteria from `log_likelihood_`.
+    elbo_ : float
+        Evidence lower bound (``solver="vi"``).
+    converged_ : bool
+        Whether the solver converged.
+    n_iter_ : int
+        Evaluations of the objective.
+    singular_ : bool
+        Whether a covariance is estimated as singular, for example a variance as zero.
+    history_ : ndarray of shape (n_iter_,)
+        Objective (-2 ELBO or -2 log-likelihood) at each evaluation.
+    solver_ : BaseSolver
+        The solver that was used.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if they are all strings.
+
+    See Also
+    --------
+    MixedLogisticRegressor : The same model as a classifier, one trial a row.
+
+    References
+    ----------
+    .. [1] Ormerod, J. T. and Wand, M. P. (2012). Gaussian variational approximate
+       inference for generalized linear mixed models. Journal of Computational and
+       Graphical Statistics 21(1), 2-17.
+    .. [2] Breslow, N. E. and Clayton, D. G. (1993). Approximate inference in
+       generalized linear mixed models. JASA 88, 9-25.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skglmm import MixedBinomialRegressor
+    >>> from skglmm.datasets import load_cbpp
+    >>> X, y = load_cbpp(return_X_y=True, as_frame=True)
+    >>> X = pd.get_dummies(X, columns=["period"], drop_first=True, dtype=float)
+    >>> model = MixedBinomialRegressor(groups="herd", trials="size").fit(X, y)
+    >>> model.fixed_effects_["estimate"].round(2).tolist()
+    [-1.4, -0.99, -1.13, -1.58]
+    """
+
+    _family = "binomial"
+    _column_parameters = ("offset", "trials")
+
+    _parameter_constraints = {
+        **BaseMixedModel._parameter_constraints,
+        "trials": [None, str, int],
+    }
+
+    def __init__(
+        self,
+        groups=None,
+        *,
+        random_slopes=None,
+        random_intercepts=True,
+        covariance="full",
+        offset=None,
+        trials=None,
+        fit_intercept=True,
+        solver="vi",
+        handle_unknown="ignore",
+        warm_start=False,
+        verbose=0,
+        random_state=None,
+    ):
+        self.groups = groups
+        self.random_slopes = random_slopes
+        self.random_intercepts = random_intercepts
+        self.covariance = covariance
+        self.offset = offset
+        self.trials = trials
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.handle_unknown = handle_unknown
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = True
+        return tags
+
+    def predict(self, X, *, groups=None, level="conditional"):
+        """Expected proportion of successes for new rows.
+
+        The random effects are integrated out over their posterior (seen levels) or
+        their estimated distribution (unseen ones), by quadrature.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Proportions between 0 and 1; times the trials, expected successes.
+        """
+        return self._mean(X, groups, level)[0]
+
+    def score(self, X, y, sample_weight=None, *, groups=None):
+        """Share of the deviance that the predictions explain, D squared.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        y : array-like of shape (n_samples,)
+            True numbers of successes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        groups : array-like or dataframe, default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+
+        Returns
+        -------
+        score : float
+            1 for perfect predictions, 0 for a constant proportion.
+        """
+        return self._explained_deviance(X, y, sample_weight, groups)

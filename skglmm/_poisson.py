@@ -1,0 +1,212 @@
+"""The Poisson mixed model."""
+
+from sklearn.base import RegressorMixin
+
+from skglmm._base import BaseMixedModel
+
+
+class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
+    r"""Regression of counts with random effects of groups.
+
+    Fits
+
+    .. math:: y_i \sim \text{Poisson}(\mu_i), \qquad \log \mu = X\beta + \sum_r Z_r
+        b_r + \text{offset} + \log \text{exposure}, \qquad b_{rj} \sim N(0, \Sigma_r),
+
+    by maximising the evidence lower bound or Laplace's approximation of the marginal
+    likelihood of y.
+
+    Parameters
+    ----------
+    groups : str, int, tuple, list or None, default=None
+        Columns of X that hold the group labels: a name with a dataframe, a position
+        with an array. A list is several factors; a tuple is one factor made of the
+        combination of its columns (named ``"g:h"``). With None the labels come
+        through ``fit(groups=)``, or the model has no random effects.
+    random_slopes : list or dict, default=None
+        Columns whose slope differs between levels; a dict gives a list for each
+        factor. They stay among the fixed columns.
+    random_intercepts : bool or dict, default=True
+        Whether levels have their own intercept, for all factors or by factor.
+    covariance : {"full", "diag", "scalar"} or dict, default="full"
+        Covariance of the effects of one level: unrestricted, uncorrelated, or
+        uncorrelated with one common variance; for all factors or by factor.
+    offset : str or int, default=None
+        Column of X that is added to the linear predictor as it is.
+    exposure : str or int, default=None
+        Column of X that holds the exposure (time, area, population) of each row, a
+        positive number; its log joins the offset.
+    fit_intercept : bool, default=True
+        Whether the fixed part has an intercept.
+    solver : {"vi", "laplace"} or instance of a class in `skglmm.solvers`, default="vi"
+        Gaussian variational inference, or Laplace's approximation (adaptive
+        quadrature with ``Laplace(n_quadrature=...)``).
+    handle_unknown : {"ignore", "warn", "error"}, default="ignore"
+        What prediction does with a label that was not there in fit. Its effect has
+        mean zero and the variance that was estimated for its factor.
+    warm_start : bool, default=False
+        Whether to begin at the variances of the previous fit.
+    verbose : int, default=0
+        Verbosity.
+    random_state : int, RandomState instance or None, default=None
+        Not used by these solvers.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_fixed,)
+        Fixed effects, one per fixed column in input order.
+    intercept_ : float
+        Fixed intercept, 0.0 without one.
+    coef_names_ : list of str
+        Names of the fixed columns.
+    fixed_effects_ : DataFrame
+        ``estimate`` and ``std_error`` of the intercept and the coefficients. The
+        errors include the uncertainty of the variances.
+    random_effects_ : dict of DataFrame
+        For each factor the posterior means (modes with Laplace) of the effects.
+    random_effects_std_ : dict of DataFrame
+        Posterior standard deviations, the fixed effects taken as known.
+    variance_components_ : DataFrame
+        Variance, standard deviation and correlations with the effects before, for
+        each (group, effect).
+    random_effects_covariance_ : dict of ndarray of shape (q, q)
+        Covariance of the effects of a level, for each factor.
+    log_likelihood_ : float
+        Marginal log-likelihood at the estimates.
+    log_likelihood_method_ : {"quadrature", "laplace", "exact"}
+        How it was computed: by adaptive quadrature with one factor of at most three
+        effects, else by Laplace's approximation; exact without random effects.
+    aic_, bic_ : float
+        Information criteria from `log_likelihood_`.
+    elbo_ : float
+        Evidence lower bound (``solver="vi"``).
+    converged_ : bool
+        Whether the solver converged.
+    n_iter_ : int
+        Evaluations of the objective.
+    singular_ : bool
+        Whether a covariance is estimated as singular, for example a variance as zero.
+    history_ : ndarray of shape (n_iter_,)
+        Objective (-2 ELBO or -2 log-likelihood) at each evaluation.
+    solver_ : BaseSolver
+        The solver that was used.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if they are all strings.
+
+    See Also
+    --------
+    skglmm.solvers.VI : The default solver.
+    skglmm.solvers.Laplace : What R's glmer does.
+
+    Notes
+    -----
+    A factor with one level a row is legitimate here: it models overdispersion.
+
+    References
+    ----------
+    .. [1] Ormerod, J. T. and Wand, M. P. (2012). Gaussian variational approximate
+       inference for generalized linear mixed models. Journal of Computational and
+       Graphical Statistics 21(1), 2-17.
+    .. [2] Breslow, N. E. and Clayton, D. G. (1993). Approximate inference in
+       generalized linear mixed models. JASA 88, 9-25.
+
+    Examples
+    --------
+    >>> from skglmm import MixedPoissonRegressor
+    >>> from skglmm.datasets import load_grouseticks
+    >>> X, y = load_grouseticks(return_X_y=True, as_frame=True)
+    >>> X = X[["cHEIGHT", "INDEX", "BROOD", "LOCATION"]]
+    >>> model = MixedPoissonRegressor(groups=["INDEX", "BROOD", "LOCATION"])
+    >>> model.fit(X, y).variance_components_["std"].round(1).tolist()
+    [0.5, 0.8, 0.6]
+    """
+
+    _family = "poisson"
+    _column_parameters = ("offset", "exposure")
+
+    _parameter_constraints = {
+        **BaseMixedModel._parameter_constraints,
+        "exposure": [None, str, int],
+    }
+
+    def __init__(
+        self,
+        groups=None,
+        *,
+        random_slopes=None,
+        random_intercepts=True,
+        covariance="full",
+        offset=None,
+        exposure=None,
+        fit_intercept=True,
+        solver="vi",
+        handle_unknown="ignore",
+        warm_start=False,
+        verbose=0,
+        random_state=None,
+    ):
+        self.groups = groups
+        self.random_slopes = random_slopes
+        self.random_intercepts = random_intercepts
+        self.covariance = covariance
+        self.offset = offset
+        self.exposure = exposure
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.handle_unknown = handle_unknown
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = True
+        return tags
+
+    def predict(self, X, *, groups=None, level="conditional"):
+        """Mean count for new rows.
+
+        The random effects are integrated out over their posterior (seen levels) or
+        their estimated distribution (unseen ones): exp(m + v / 2) for a linear
+        predictor with mean m and variance v.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Mean counts, for the exposure of each row.
+        """
+        return self._mean(X, groups, level)[0]
+
+    def score(self, X, y, sample_weight=None, *, groups=None):
+        """Share of the deviance that the predictions explain, D squared.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        y : array-like of shape (n_samples,)
+            True counts.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        groups : array-like or dataframe, default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+
+        Returns
+        -------
+        score : float
+            1 for perfect predictions, 0 for a constant mean.
+        """
+        return self._explained_deviance(X, y, sample_weight, groups)

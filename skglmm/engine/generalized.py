@@ -1,0 +1,142 @@
+"""Objectives of the generalised models: numbers in and numbers out."""
+
+import numpy as np
+import tensorflow as tf
+
+from skglmm.engine import laplace, optimizers, session, variational
+from skglmm.engine.likelihoods import normal_nodes
+from skglmm.engine.structure import FLOAT, INT
+
+_SETTLE = 20
+# Effects a level up to which quadrature gives the likelihood, and its nodes.
+_MOST_EFFECTS = {1: 21, 2: 11, 3: 7}
+
+
+def open_session(problem, device):
+    """A session that holds the rows of a problem as tensors."""
+    run = session.Session(problem.design, device, problem.border.shape[1])
+    run.problem = problem
+    return run
+
+
+def load(run):
+    """Rows of the session's problem (`variational.data_spec`)."""
+    problem = run.problem
+    n_rows = len(problem.weight)
+    zeros, ones = np.zeros(n_rows), np.ones(n_rows)
+    return tf.nest.map_structure(
+        tf.convert_to_tensor,
+        {
+            "X": np.ascontiguousarray(problem.border[:, :-1]),
+            "y": np.ascontiguousarray(problem.border[:, -1]),
+            "trials": ones if problem.trials is None else problem.trials,
+            "offset": zeros if problem.offset is None else problem.offset,
+            "weight": problem.weight,
+            "rows": run.rows(problem.z),
+        },
+    )
+
+
+def _numpy(tensors):
+    return tf.nest.map_structure(lambda t: t.numpy(), tensors)
+
+
+def _estimates(aux, value):
+    estimates = aux["estimates"] | {"value": value, "coef": aux["coef"]}
+    return estimates | {"spread": tf.reduce_max(aux["variance"])}
+
+
+class Variational:
+    """-2 ELBO as a function of the covariance parameters.
+
+    Parameters
+    ----------
+    run : Session
+    family : str
+    kept : tuple of bool or None
+        See `inner.Inner`.
+    """
+
+    def __init__(self, run, family, kept):
+        self._solve = variational.compiled_solve(run.structure, family, kept)
+        self._index, self._data = run.index, load(run)
+
+    def set_nodes(self, n):
+        """Use n Gauss-Hermite nodes."""
+        self._nodes = normal_nodes(n)
+
+    def minimize(self, theta, max_iter, tol, cold):
+        """Minimise from theta; see `solvers._search.minimize`."""
+        state, aux, hessian, slopes = self._solve(
+            self._index,
+            self._data,
+            self._nodes,
+            tf.convert_to_tensor(theta, FLOAT),
+            tf.constant(tol, FLOAT),
+            tf.constant(3 if cold else 1, INT),
+            tf.constant(max_iter, INT),
+        )
+        out = _estimates(aux, state["value"]) | {"hessian": hessian, "slopes": slopes}
+        return optimizers.report(state), _numpy(out)
+
+    def evaluate(self, theta):
+        """Estimates at theta."""
+        return self.minimize(theta, 1, 1e-8, False)[1]
+
+
+class Laplace:
+    """Laplace's or quadrature's objective; the fixed effects follow along.
+
+    Parameters
+    ----------
+    run : Session
+    family : str
+    n_quadrature : int
+    """
+
+    def __init__(self, run, family, n_quadrature):
+        quadrature = n_quadrature > 1
+        self._solve = laplace.compiled_solve(run.structure, family, quadrature)
+        self._index, self._data = run.index, load(run)
+        q = run.structure.n_effects[0] if run.structure.n_effects else 1
+        self._nodes = laplace.product_nodes(n_quadrature if quadrature else 1, q)
+        self._coef = np.zeros(self._data["X"].shape[1])
+
+    def minimize(self, theta, max_iter, tol, cold, coef=None):
+        """Minimise from theta; see `solvers._search.minimize`."""
+        coef = self._coef if coef is None else coef
+        state, aux, hessian = self._solve(
+            self._index,
+            self._data,
+            *self._nodes,
+            tf.constant(np.concatenate([coef, theta]), FLOAT),
+            tf.constant(tol, FLOAT),
+            tf.constant(4 if cold else 1, INT),
+            tf.constant(max_iter, INT),
+        )
+        report = optimizers.report(state)
+        self._coef = aux["coef"].numpy()
+        report["theta"] = report["theta"][len(coef) :]
+        out = _estimates(aux, state["value"]) | {"hessian": hessian}
+        return report, _numpy(out)
+
+    def evaluate(self, theta):
+        """Estimates at theta, the fixed effects at their best where theta is zero."""
+        before = self._coef
+        out = self.minimize(theta, _SETTLE, 1e-8, False)[1]
+        self._coef = before
+        return out
+
+
+def log_likelihood(run, family, out):
+    """-2 log-likelihood at given estimates, and how it was computed."""
+    effects = run.structure.n_effects
+    method, n = "laplace", 1
+    if len(effects) == 1 and effects[0] in _MOST_EFFECTS:
+        method, n = "quadrature", _MOST_EFFECTS[effects[0]]
+    if not effects:
+        method = "exact"
+    objective = Laplace(run, family, n)
+    theta = run.theta(out["factors"])
+    _, at = objective.minimize(theta, 1, 1e-8, False, coef=out["coef"])
+    return method, float(at["value"]) - float(at["penalty"])

@@ -1,0 +1,154 @@
+"""Counts, binary outcomes and proportions: what the solvers of them share."""
+
+import numpy as np
+
+from skglmm.solvers._base import Solution
+from skglmm.solvers._search import minimize, singular_factors
+
+# A variance of the linear predictor above which more quadrature nodes are needed, and
+# how many there are then.
+_NODES = ((4.0, 15), (16.0, 31), (np.inf, 61))
+QUADRATURE_EFFECTS = 3
+
+
+def solve_variational(problem, solver):
+    """Maximise the evidence lower bound.
+
+    Parameters
+    ----------
+    problem : Problem
+    solver : VI
+
+    Returns
+    -------
+    solution : Solution
+    """
+    from skglmm.engine import generalized
+
+    kept = kept_factors(problem.design.factors, solver.factorization)
+    with generalized.open_session(problem, solver.device) as run:
+        n_nodes = solver.n_quadrature
+        objective = generalized.Variational(run, problem.family, kept)
+        theta, cold = _begin(problem, run), problem.start is None
+        history, n_iter = [], 0
+        for limit, automatic in _NODES:
+            objective.set_nodes(automatic if n_nodes == "auto" else n_nodes)
+            best, out = minimize(
+                run, objective, theta, solver.max_iter, solver.tol, cold
+            )
+            history.append(best["history"])
+            n_iter += best["n_iter"]
+            if n_nodes != "auto" or not out["spread"] > limit:
+                break
+            theta, cold = best["theta"], False
+        best |= {"history": np.concatenate(history), "n_iter": n_iter}
+        normal = out["normal"]
+        if solver.factorization == "mean_field":
+            normal = out["information"]
+        conditional = np.linalg.inv(normal)
+        slopes = out["slopes"]
+        covariance = conditional + slopes @ _inverse_hessian(out["hessian"]) @ slopes.T
+        method, value = generalized.log_likelihood(run, problem.family, out)
+    solution = _solution(problem, best, out, covariance, -0.5 * value, method)
+    solution.extra["elbo"] = -0.5 * (float(out["value"]) - float(out["penalty"]))
+    return solution
+
+
+def solve_laplace(problem, solver):
+    """Maximise Laplace's approximation or its refinement by quadrature.
+
+    Parameters
+    ----------
+    problem : Problem
+    solver : Laplace
+
+    Returns
+    -------
+    solution : Solution
+    """
+    from skglmm.engine import generalized
+
+    factors = problem.design.factors
+    if solver.n_quadrature > 1:
+        check_quadrature(factors)
+    with generalized.open_session(problem, solver.device) as run:
+        objective = generalized.Laplace(run, problem.family, solver.n_quadrature)
+        best, out = minimize(
+            run,
+            objective,
+            _begin(problem, run),
+            solver.max_iter,
+            solver.tol,
+            problem.start is None,
+        )
+        p = len(out["coef"])
+        covariance = _inverse_hessian(out["hessian"])[:p, :p]
+        value = float(out["value"]) - float(out["penalty"])
+    method = "quadrature" if solver.n_quadrature > 1 else "laplace"
+    return _solution(problem, best, out, covariance, -0.5 * value, method)
+
+
+def check_quadrature(factors):
+    """Refuse adaptive quadrature where its grid would not be a grid of one level."""
+    if len(factors) != 1 or factors[0].n_effects > QUADRATURE_EFFECTS:
+        found = f"{len(factors)} grouping factors"
+        if len(factors) == 1:
+            found = f"{factors[0].n_effects} effects a level"
+        raise ValueError(
+            "n_quadrature > 1 needs one grouping factor with at most "
+            f"{QUADRATURE_EFFECTS} effects a level, and this model has {found}. Use "
+            "solver='vi', or n_quadrature=1."
+        )
+
+
+def kept_factors(factors, factorization):
+    """Which factors keep their posterior covariances; None when all do."""
+    if factorization in ("auto", "full") or len(factors) < 2:
+        return None
+    if factorization == "mean_field":
+        return (False,) * len(factors)
+    sizes = np.array([factor.size for factor in factors])
+    kept = sizes < SMALL_FACTOR
+    kept[np.argmax(sizes)] = False
+    # one large factor beside small ones is the full posterior
+    return None if np.sum(~kept) < 2 else tuple(bool(k) for k in kept)
+
+
+# Effects below which a factor counts as small for the partial factorisation.
+SMALL_FACTOR = 30
+
+
+def _begin(problem, run):
+    start = problem.start
+    if start is None:
+        start = [np.eye(factor.n_effects) for factor in problem.design.factors]
+    return run.theta(start)
+
+
+def _inverse_hessian(hessian):
+    """Covariance 2 H^-1 of parameters with -2 log-likelihood curvature H.
+
+    Directions without positive curvature, such as a variance at zero, get none.
+    """
+    if not hessian.size:
+        return hessian
+    values, axes = np.linalg.eigh(hessian)
+    usable = values > 1e-10 * max(values.max(), 1e-300)
+    return 2.0 * (axes[:, usable] / values[usable]) @ axes[:, usable].T
+
+
+def _solution(problem, best, out, covariance, log_likelihood, method):
+    return Solution(
+        coef=out["coef"],
+        coef_covariance=covariance,
+        covariances=tuple(t @ t.T for t in out["factors"]),
+        means=out["means"],
+        posteriors=out["posterior"],
+        noise_variance=None,
+        log_likelihood=log_likelihood,
+        method=method,
+        n_iter=best["n_iter"],
+        history=best["history"],
+        outcome=best["outcome"],
+        singular=singular_factors(out["factors"]),
+    )

@@ -1,0 +1,85 @@
+"""Minimisation with variances at zero settled."""
+
+import numpy as np
+
+# A direction of T below this share of the residual standard deviation may be noise
+# around a variance of zero: then the objective is no worse at zero.
+_NEARLY_SINGULAR = 0.03
+_NO_WORSE = 1e-6
+_RESTARTS = 3
+
+
+def minimize(run, objective, theta, max_iter, tol, cold):
+    """Minimise, then settle the directions in which T is nearly singular.
+
+    Parameters
+    ----------
+    run : Session
+    objective : object
+        With ``minimize(theta, max_iter, tol, cold)``, which returns a report and the
+        estimates at the minimum, and ``evaluate(theta)``, which returns the estimates
+        with ``value``, the other parameters at their best.
+    theta : ndarray of shape (k,)
+    max_iter : int
+    tol : float
+    cold : bool
+        Whether theta is no more than a first guess.
+
+    Returns
+    -------
+    best : dict
+        See `engine.optimizers.report`.
+    estimates : dict
+    """
+    best, out = objective.minimize(theta, max_iter, tol, cold)
+    for _ in range(_RESTARTS):
+        factors = run.factors(best["theta"])
+        weak = [_weak_directions(t) for t in factors]
+        if not any(w.any() for w in weak):
+            break
+        kinds = run.structure.covariance
+        zero, raised = (
+            run.theta(
+                [_reset(*a, size) for a in zip(factors, kinds, weak, strict=True)]
+            )
+            for size in (0.0, _NEARLY_SINGULAR)
+        )
+        at_zero = objective.evaluate(zero)
+        if not at_zero["value"] <= best["value"] + _NO_WORSE:
+            break
+        if objective.evaluate(raised)["value"] >= at_zero["value"] - _NO_WORSE:
+            return best | {"theta": zero}, at_zero
+        left = max_iter - best["n_iter"]
+        if left < 1:
+            break
+        again, out = objective.minimize(raised, left, tol, False)
+        best = again | {
+            "n_iter": best["n_iter"] + again["n_iter"],
+            "history": np.concatenate([best["history"], again["history"]]),
+        }
+    return best, out
+
+
+def _weak_directions(t):
+    """Which principal axes of T T' are negligible beside the residual."""
+    return np.linalg.svd(t, compute_uv=False) < _NEARLY_SINGULAR
+
+
+def _reset(t, kind, weak, size):
+    """T with the weak principal axes set to a given standard deviation."""
+    if kind != "full":
+        diagonal = np.diag(t).copy()
+        diagonal[np.abs(diagonal) < _NEARLY_SINGULAR] = size
+        return np.diag(diagonal)
+    axes, sd, _ = np.linalg.svd(t)
+    sd = np.where(weak, size, sd)
+    return np.linalg.qr((axes * sd).T, mode="r").T
+
+
+def singular_factors(factors):
+    """Positions of the factors whose covariance is singular."""
+    return tuple(
+        r
+        for r, t in enumerate(factors)
+        if np.linalg.svd(t, compute_uv=False).min() < 1e-5
+    )
