@@ -122,6 +122,7 @@ class BaseMixedModel(BaseEstimator):
             design_matrix = design_matrix[present]
             special = {name: v[present] for name, v in special.items()}
             encoded = [_present_levels(c[present], levels) for c, levels in encoded]
+        self._check_rows(y)
         self._check_factors(terms, encoded, weight)
         messages += family.check(y, special.get("trials"))
         offset, trials = self._offset(special), special.get("trials")
@@ -197,6 +198,9 @@ class BaseMixedModel(BaseEstimator):
         assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
         return y.astype(np.float64)
 
+    def _check_rows(self, y):
+        """Refuse targets (rows of weight zero left out) that cannot be fitted."""
+
     def _terms_and_labels(self, table, groups):
         if groups is None:
             terms = _groups.resolve_terms(
@@ -221,7 +225,8 @@ class BaseMixedModel(BaseEstimator):
 
     def _named_columns(self, table, terms):
         """Positions of the columns with a role of their own: offset and the like."""
-        named, taken = {}, {at for term in terms for at in term.columns}
+        named = {}
+        taken = {at for term in terms for at in term.columns + term.slopes}
         for parameter in self._column_parameters:
             key = getattr(self, parameter)
             if key is None:
@@ -230,7 +235,7 @@ class BaseMixedModel(BaseEstimator):
             if at in taken:
                 raise ValueError(
                     f"{parameter}={key!r} names a column that already has another "
-                    "role (group, offset, exposure or trials)."
+                    "role (group, slope, offset, exposure or trials)."
                 )
             taken.add(at)
             named[parameter] = at

@@ -15,8 +15,8 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
 
     Fits
 
-    .. math:: P(y_i = 1) = 1 / (1 + e^{-\eta_i}), \qquad \eta = X\beta + \sum_r Z_r b_r +
-        \text{offset}, \qquad b_{rj} \sim N(0, \Sigma_r),
+    .. math:: P(y_i = 1) = 1 / (1 + e^{-\eta_i}), \qquad
+        \eta = X\beta + \sum_r Z_r b_r + \text{offset}, \qquad b_{rj} \sim N(0, \Sigma_r),
 
     by maximising the evidence lower bound or Laplace's approximation of the marginal
     likelihood of y. It is a classifier, as `sklearn.linear_model.LogisticRegression`
@@ -170,12 +170,15 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
                 f"{found}."
             )
         self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                "The data holds one class only "
-                f"({self.classes_[0]!r}): two classes are needed."
-            )
         return codes.astype(np.float64)
+
+    def _check_rows(self, y):
+        present = self.classes_[np.unique(y).astype(int)]
+        if len(present) < 2:
+            raise ValueError(
+                "The rows with a positive weight hold one class only "
+                f"({present[0]!r}): two classes are needed."
+            )
 
     def _store_fixed(self, names, solution, coding):
         super()._store_fixed(names, solution, coding)

@@ -43,7 +43,10 @@ def _numpy(tensors):
 
 def _estimates(aux, value):
     estimates = aux["estimates"] | {"value": value, "coef": aux["coef"]}
-    return estimates | {"spread": tf.reduce_max(aux["variance"])}
+    return estimates | {
+        "spread": tf.reduce_max(aux["variance"]),
+        "turns": aux["turns"],
+    }
 
 
 class Variational:
@@ -59,7 +62,7 @@ class Variational:
 
     def __init__(self, run, family, kept):
         self._solve = variational.compiled_solve(run.structure, family, kept)
-        self._index, self._data = run.index, load(run)
+        self._index, self.data = run.index, load(run)
 
     def set_nodes(self, n):
         """Use n Gauss-Hermite nodes."""
@@ -69,12 +72,13 @@ class Variational:
         """Minimise from theta; see `solvers._search.minimize`."""
         state, aux, hessian, slopes = self._solve(
             self._index,
-            self._data,
+            self.data,
             self._nodes,
             tf.convert_to_tensor(theta, FLOAT),
             tf.constant(tol, FLOAT),
             tf.constant(3 if cold else 1, INT),
             tf.constant(max_iter, INT),
+            tf.constant(True),
         )
         out = _estimates(aux, state["value"]) | {"hessian": hessian, "slopes": slopes}
         return optimizers.report(state), _numpy(out)
@@ -97,22 +101,23 @@ class Laplace:
     def __init__(self, run, family, n_quadrature):
         quadrature = n_quadrature > 1
         self._solve = laplace.compiled_solve(run.structure, family, quadrature)
-        self._index, self._data = run.index, load(run)
+        self._index, self.data = run.index, load(run)
         q = run.structure.n_effects[0] if run.structure.n_effects else 1
         self._nodes = laplace.product_nodes(n_quadrature if quadrature else 1, q)
-        self._coef = np.zeros(self._data["X"].shape[1])
+        self._coef = np.zeros(self.data["X"].shape[1])
 
-    def minimize(self, theta, max_iter, tol, cold, coef=None):
+    def minimize(self, theta, max_iter, tol, cold):
         """Minimise from theta; see `solvers._search.minimize`."""
-        coef = self._coef if coef is None else coef
+        coef = self._coef
         state, aux, hessian = self._solve(
             self._index,
-            self._data,
+            self.data,
             *self._nodes,
             tf.constant(np.concatenate([coef, theta]), FLOAT),
             tf.constant(tol, FLOAT),
             tf.constant(4 if cold else 1, INT),
             tf.constant(max_iter, INT),
+            tf.constant(True),
         )
         report = optimizers.report(state)
         self._coef = aux["coef"].numpy()
@@ -128,7 +133,7 @@ class Laplace:
         return out
 
 
-def log_likelihood(run, family, out):
+def log_likelihood(run, family, data, out):
     """-2 log-likelihood at given estimates, and how it was computed."""
     effects = run.structure.n_effects
     method, n = "laplace", 1
@@ -136,7 +141,13 @@ def log_likelihood(run, family, out):
         method, n = "quadrature", _MOST_EFFECTS[effects[0]]
     if not effects:
         method = "exact"
-    objective = Laplace(run, family, n)
-    theta = run.theta(out["factors"])
-    _, at = objective.minimize(theta, 1, 1e-8, False, coef=out["coef"])
-    return method, float(at["value"]) - float(at["penalty"])
+    solve = laplace.compiled_value(run.structure, family, n > 1)
+    value = solve(
+        run.index,
+        data,
+        *laplace.product_nodes(n, effects[0] if effects else 1),
+        tf.constant(out["coef"], FLOAT),
+        tf.constant(run.theta(out["factors"]), FLOAT),
+        tf.constant(1e-8, FLOAT),
+    )
+    return method, float(value)

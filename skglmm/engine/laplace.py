@@ -33,6 +33,7 @@ from skglmm.engine.variational import (
     INNER_STEPS,
     data_spec,
     initial_aux,
+    inner_tolerance,
     restart,
 )
 
@@ -181,6 +182,52 @@ def _quadrature(inner, data, nodes, factor, u, coef, own, shrunk):
     )
 
 
+def value(inner, index, data, nodes, coef, factors, tol):
+    """Objective alone, at given fixed effects and covariances."""
+    aux = initial_aux(inner.structure, inner, index, data) | {"coef": coef}
+    steps = tf.constant(INNER_STEPS, INT)
+    end = inner.run(index, data, factors, aux, tf.zeros([2, 1], FLOAT), tol, steps)
+    y, trials, w = data["y"], data["trials"], data["weight"]
+    _, weight, _ = inner.likelihood.derivatives(y, trials, end["eta"])
+    matrices = statistics.reduce_matrices(
+        inner.structure, index, data["rows"], w * weight
+    )
+    if nodes is None:
+        state = kernel.factorize(inner.structure, index, matrices, factors)
+        return end["value"] - end["penalty"] + state["log_det"]
+    own, t = matrices["own"][0], factors[0]
+    u = end["spherical"][0]
+    nothing = tf.zeros_like(own)
+    found = _quadrature(inner, data, nodes, t, u, coef, own, nothing)
+    return found.value + inner.constant(data)
+
+
+@functools.cache
+def compiled_value(structure, family, quadrature):
+    """`value`, traced once a structure."""
+    inner = Inner(structure, family, spread=False, joint=False)
+    q = structure.n_effects[0] if structure.n_effects else 1
+
+    def call(index, data, points, log_weights, coef, theta, tol):
+        nodes = (points, log_weights) if quadrature else None
+        factors = covariance.to_factors(structure, theta)
+        return value(inner, index, data, nodes, coef, factors, tol)
+
+    return tf.function(
+        call,
+        input_signature=[
+            index_spec(structure),
+            data_spec(structure),
+            tf.TensorSpec([q, None], FLOAT),
+            tf.TensorSpec([None], FLOAT),
+            tf.TensorSpec([None], FLOAT),
+            tf.TensorSpec([sum(covariance.n_parameters(structure))], FLOAT),
+            tf.TensorSpec([], FLOAT),
+        ],
+        autograph=False,
+    )
+
+
 def evaluate(inner, index, data, nodes, phi, aux, tol):
     """Objective, gradient and inverse metric at phi = (beta, theta).
 
@@ -315,6 +362,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
             "variance": tf.zeros_like(eta),
             "eta": eta,
             "fresh": tf.constant(False),
+            "turns": aux["turns"] + end["n"],
             "estimates": {
                 "normal": left["normal"],
                 "information": left["alone"],
@@ -341,16 +389,19 @@ def compiled_solve(structure, family, quadrature):
     inner = Inner(structure, family, spread=False, joint=False)
     q = structure.n_effects[0] if structure.n_effects else 1
 
-    def call(index, data, points, log_weights, phi, tol, n_warm, max_iter):
+    def call(index, data, points, log_weights, phi, tol, n_warm, max_iter, wanted):
         nodes = (points, log_weights) if quadrature else None
 
-        def fun(point, aux):
-            return evaluate(inner, index, data, nodes, point, aux, 0.1 * tol)
+        def fun(point, aux, promise):
+            inner_tol = inner_tolerance(promise, tol)
+            return evaluate(inner, index, data, nodes, point, aux, inner_tol)
 
         aux = initial_aux(structure, inner, index, data)
         state = optimizers.initial_state(phi, max_iter, aux)
         state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
-        hessian, _ = optimizers.differences(fun, state, lambda out: out["gradient"])
+        hessian, _ = optimizers.differences(
+            fun, state, lambda out: out["gradient"], wanted
+        )
         return optimizers.summary(state), state["aux"], hessian
 
     return tf.function(
@@ -364,6 +415,7 @@ def compiled_solve(structure, family, quadrature):
             tf.TensorSpec([], FLOAT),
             tf.TensorSpec([], INT),
             tf.TensorSpec([], INT),
+            tf.TensorSpec([], tf.bool),
         ],
         autograph=False,
     )

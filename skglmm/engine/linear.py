@@ -113,7 +113,7 @@ def compiled_solve(structure):
     k = sum(covariance.n_parameters(structure))
 
     def call(index, statistics, n_rows, reml, theta, tol, n_warm, max_iter):
-        def fun(theta, _):
+        def fun(theta, *_):
             out = evaluate(structure, index, statistics, theta, n_rows, reml)
             return {
                 "value": out["value"],

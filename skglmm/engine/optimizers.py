@@ -72,7 +72,9 @@ def advance(fun, state, tol, n_warm):
     Parameters
     ----------
     fun : callable
-        Maps a trial point and ``aux`` to a dict with ``value``, ``gradient``,
+        Maps a trial point, ``aux`` and the decrease that the last accepted point
+        promised (infinite at first; an inner problem need not be solved to more than
+        a small share of it) to a dict with ``value``, ``gradient``,
         ``inverse`` (an inverse metric), ``fixed_point`` (the next point of the
         warm phase) and ``aux`` (tensors that warm-start the next evaluation).
     state : dict
@@ -81,7 +83,7 @@ def advance(fun, state, tol, n_warm):
     n_warm : int scalar tensor
         Evaluations after which the fixed point gives way to BFGS, at least one.
     """
-    out = fun(state["trial"], state["aux"])
+    out = fun(state["trial"], state["aux"], state["decrement"])
     value, gradient = out["value"], out["gradient"]
     n_evaluations = state["n_evaluations"] + 1
     warm = state["warm"]
@@ -176,8 +178,8 @@ def report(state):
     }
 
 
-def differences(fun, state, output):
-    """Hessian of the objective by central differences of its exact gradient.
+def differences(fun, state, output, wanted):
+    """Hessian of the objective by differences of its exact gradient.
 
     Parameters
     ----------
@@ -187,6 +189,8 @@ def differences(fun, state, output):
         At the minimum.
     output : callable
         What to difference beside the gradient: maps the objective's result to (p,).
+    wanted : bool scalar tensor
+        Whether to do it at all; zeros otherwise.
 
     Returns
     -------
@@ -195,20 +199,26 @@ def differences(fun, state, output):
         Derivative of the output.
     """
     theta, aux = state["theta"], state["aux"]
-    k = theta.shape[0] or tf.shape(theta)[0]
+    base = output({"aux": aux, "gradient": state["gradient"]})
+    p, k = tf.shape(base)[0], theta.shape[0]
+    if k == 0:
+        return tf.zeros([0, 0], FLOAT), tf.zeros([p, 0], FLOAT)
+    k = k or tf.shape(theta)[0]
     step = 1e-4 * tf.maximum(tf.abs(theta), 0.1)
 
     def column(a, hessian, slopes):
-        unit = tf.cast(tf.range(k) == a // 2, FLOAT)
-        sign = tf.cast(1 - 2 * (a % 2), FLOAT)
-        out = fun(theta + sign * unit * step, aux)
-        scale = sign / (2.0 * tf.reduce_sum(unit * step))
-        hessian += scale * out["gradient"][:, None] * unit[None]
-        return a + 1, hessian, slopes + scale * output(out)[:, None] * unit[None]
+        unit = tf.cast(tf.range(k) == a, FLOAT)
+        out = fun(theta + unit * step, aux, tf.zeros([], FLOAT))
+        scale = 1.0 / tf.reduce_sum(unit * step)
+        hessian += scale * (out["gradient"] - state["gradient"])[:, None] * unit[None]
+        return (
+            a + 1,
+            hessian,
+            slopes + scale * (output(out) - base)[:, None] * unit[None],
+        )
 
-    p = tf.shape(output({"aux": aux, "gradient": state["gradient"]}))[0]
     _, hessian, slopes = tf.while_loop(
-        lambda a, *_: a < 2 * k,
+        lambda a, *_: wanted & (a < k),
         column,
         (tf.constant(0, INT), tf.zeros([k, k], FLOAT), tf.zeros([p, k], FLOAT)),
         parallel_iterations=1,

@@ -44,6 +44,7 @@ def initial_aux(structure, inner, index, data):
         "variance": tf.zeros_like(eta),
         "eta": eta,
         "fresh": tf.constant(True),
+        "turns": tf.constant(0, INT),
         "estimates": blank_estimates(structure, index, p),
     }
 
@@ -67,6 +68,11 @@ def restart(inner, data, factors, aux):
     effects = [tf.matmul(t, u) for t, u in zip(factors, aux["spherical"], strict=True)]
     eta = inner.eta(data, aux["coef"], effects)
     return aux | {"eta": tf.where(aux["fresh"], aux["eta"], eta)}
+
+
+def inner_tolerance(promise, tol):
+    """How exactly to solve the inner problem when the outer promises a decrease."""
+    return tf.clip_by_value(1e-4 * promise, 0.1 * tol, 0.1)
 
 
 def evaluate(inner, index, data, nodes, theta, aux, tol):
@@ -93,6 +99,7 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
             "variance": end["variance"],
             "eta": end["eta"],
             "fresh": tf.constant(False),
+            "turns": aux["turns"] + end["n"],
             "estimates": {
                 "normal": end["normal"],
                 "information": end["alone"],
@@ -111,16 +118,17 @@ def compiled_solve(structure, family, kept=None):
     inner = Inner(structure, family, spread=True, joint=True, kept=kept)
     k = sum(covariance.n_parameters(structure))
 
-    def call(index, data, nodes, theta, tol, n_warm, max_iter):
-        def fun(point, aux):
-            return evaluate(inner, index, data, nodes, point, aux, 0.1 * tol)
+    def call(index, data, nodes, theta, tol, n_warm, max_iter, wanted):
+        def fun(point, aux, promise):
+            inner_tol = inner_tolerance(promise, tol)
+            return evaluate(inner, index, data, nodes, point, aux, inner_tol)
 
         state = optimizers.initial_state(
             theta, max_iter, initial_aux(structure, inner, index, data)
         )
         state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
         hessian, slopes = optimizers.differences(
-            fun, state, lambda out: out["aux"]["coef"]
+            fun, state, lambda out: out["aux"]["coef"], wanted
         )
         return optimizers.summary(state), state["aux"], hessian, slopes
 
@@ -134,6 +142,7 @@ def compiled_solve(structure, family, kept=None):
             tf.TensorSpec([], FLOAT),
             tf.TensorSpec([], INT),
             tf.TensorSpec([], INT),
+            tf.TensorSpec([], tf.bool),
         ],
         autograph=False,
     )

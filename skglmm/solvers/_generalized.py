@@ -7,7 +7,7 @@ from skglmm.solvers._search import minimize, singular_factors
 
 # A variance of the linear predictor above which more quadrature nodes are needed, and
 # how many there are then.
-_NODES = ((4.0, 15), (16.0, 31), (np.inf, 61))
+_NODES = ((1.0, 9), (4.0, 15), (16.0, 33), (np.inf, 63))
 QUADRATURE_EFFECTS = 3
 
 
@@ -48,7 +48,9 @@ def solve_variational(problem, solver):
         conditional = np.linalg.inv(normal)
         slopes = out["slopes"]
         covariance = conditional + slopes @ _inverse_hessian(out["hessian"]) @ slopes.T
-        method, value = generalized.log_likelihood(run, problem.family, out)
+        method, value = generalized.log_likelihood(
+            run, problem.family, objective.data, out
+        )
     solution = _solution(problem, best, out, covariance, -0.5 * value, method)
     solution.extra["elbo"] = -0.5 * (float(out["value"]) - float(out["penalty"]))
     return solution
