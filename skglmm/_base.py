@@ -146,9 +146,10 @@ class BaseMixedModel(BaseEstimator):
             recodings.append(recoding)
         solver = self._resolve_solver()
         border, fixed_coding = code_fixed(design_matrix, weight, self.fit_intercept)
-        origin = 0.0
+        origin, scale = 0.0, 0.0
         if family.name == "gaussian":
             y = y if offset is None else y - offset
+            scale = float(np.sqrt(np.mean(y**2)))
             origin = _least_squares(y, border, weight)
         else:
             border[:, -1] = y
@@ -166,6 +167,7 @@ class BaseMixedModel(BaseEstimator):
             border=border,
             z=tuple(z[r] for r in engine),
             weight=weight,
+            scale=scale,
             family=family.name,
             offset=offset,
             trials=trials,
@@ -534,11 +536,19 @@ class BaseMixedModel(BaseEstimator):
                 "it: there, put the groups into X and name them in the constructor."
             )
         names = [term.name for term in self._terms]
-        _, labels = _groups.resolve_metadata_terms(groups, table)
+        given, labels = _groups.resolve_metadata_terms(groups, table)
         if len(labels) != len(names):
             raise ValueError(
                 f"groups has {len(labels)} factors, but the model was fitted with "
                 f"{len(names)} ({', '.join(map(repr, names))})."
+            )
+        by_name = {term.name: part for term, part in zip(given, labels, strict=True)}
+        if set(by_name) == set(names):
+            return [[by_name[name]] for name in names]
+        if len(names) > 1 and hasattr(groups, "columns"):
+            raise ValueError(
+                f"groups has the columns {', '.join(map(repr, by_name))}, but the "
+                f"model was fitted with {', '.join(map(repr, names))}."
             )
         return [[part] for part in labels]
 

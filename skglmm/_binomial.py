@@ -16,7 +16,8 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
     Fits
 
     .. math:: P(y_i = 1) = 1 / (1 + e^{-\eta_i}), \qquad
-        \eta = X\beta + \sum_r Z_r b_r + \text{offset}, \qquad b_{rj} \sim N(0, \Sigma_r),
+        \eta = X\beta + \sum_r Z_r b_r + \text{offset}, \qquad
+        b_{rj} \sim N(0, \Sigma_r),
 
     by maximising the evidence lower bound or Laplace's approximation of the marginal
     likelihood of y. It is a classifier, as `sklearn.linear_model.LogisticRegression`

@@ -25,6 +25,9 @@ class Problem:
         Row values of each factor's effects; None for an intercept alone.
     weight : ndarray of shape (n_rows,)
         Frequencies.
+    scale : float, default=0.0
+        Size of the target as the user gave it (linear model), to tell a residual from
+        a rounding error.
     family : {"gaussian", "poisson", "binomial"}, default="gaussian"
     offset, trials : ndarray of shape (n_rows,) or None
         Offset of the linear predictor (exposures included) and number of trials, for
@@ -39,6 +42,7 @@ class Problem:
     border: np.ndarray
     z: tuple
     weight: np.ndarray
+    scale: float = 0.0
     family: str = "gaussian"
     offset: np.ndarray | None = None
     trials: np.ndarray | None = None

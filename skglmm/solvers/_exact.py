@@ -47,7 +47,8 @@ def _solution(problem, best, out):
     half = out["fixed"]["half"]
     factors = out["factors"]
     outcome = best["outcome"]
-    if outcome is None and sigma2 < 1e-12 * np.mean(problem.border[:, -1] ** 2):
+    negligible = 1e-18 * problem.scale**2 + 1e-12 * np.mean(problem.border[:, -1] ** 2)
+    if outcome is None and (sigma2 <= negligible or problem.scale == 0.0):
         outcome = (
             "the residual variance is estimated as zero: the groups and columns "
             "determine the target exactly"
