@@ -19,6 +19,11 @@ def open_session(problem, device):
     return run
 
 
+def objective_size(problem):
+    """Factor on the tolerance: decreases are judged against a hundred rows."""
+    return max(1.0, float(np.sum(problem.weight)) / 100.0)
+
+
 def load(run):
     """Rows of the session's problem (`variational.data_spec`)."""
     problem = run.problem
@@ -63,6 +68,7 @@ class Variational:
     def __init__(self, run, family, kept):
         self._solve = variational.compiled_solve(run.structure, family, kept)
         self._index, self.data = run.index, load(run)
+        self._size = objective_size(run.problem)
 
     def set_nodes(self, n):
         """Use n Gauss-Hermite nodes."""
@@ -75,7 +81,7 @@ class Variational:
             self.data,
             self._nodes,
             tf.convert_to_tensor(theta, FLOAT),
-            tf.constant(tol, FLOAT),
+            tf.constant(tol * self._size, FLOAT),
             tf.constant(3 if cold else 1, INT),
             tf.constant(max_iter, INT),
             tf.constant(True),
@@ -102,6 +108,7 @@ class Laplace:
         quadrature = n_quadrature > 1
         self._solve = laplace.compiled_solve(run.structure, family, quadrature)
         self._index, self.data = run.index, load(run)
+        self._size = objective_size(run.problem)
         q = run.structure.n_effects[0] if run.structure.n_effects else 1
         self._nodes = laplace.product_nodes(n_quadrature if quadrature else 1, q)
         self._coef = np.zeros(self.data["X"].shape[1])
@@ -114,7 +121,7 @@ class Laplace:
             self.data,
             *self._nodes,
             tf.constant(np.concatenate([coef, theta]), FLOAT),
-            tf.constant(tol, FLOAT),
+            tf.constant(tol * self._size, FLOAT),
             tf.constant(4 if cold else 1, INT),
             tf.constant(max_iter, INT),
             tf.constant(True),
@@ -147,7 +154,8 @@ def log_likelihood(run, family, data, out):
         data,
         *laplace.product_nodes(n, effects[0] if effects else 1),
         tf.constant(out["coef"], FLOAT),
+        tuple(tf.constant(m, FLOAT) for m in out["means"]),
         tf.constant(run.theta(out["factors"]), FLOAT),
-        tf.constant(1e-8, FLOAT),
+        tf.constant(1e-8 * objective_size(run.problem), FLOAT),
     )
     return method, float(value)

@@ -305,10 +305,9 @@ class Inner:
         return tuple(own), tuple(info), variance, log_det, counts
 
     def _full(self, index, rows_, state):
-        own, info, cross, cross_cell = kernel.posterior(
+        own, info, cross, cross_cell, core = kernel.posterior(
             self.structure, index, state, between=True
         )
-        core = state.get("core_covariance")
         variance = rows.variance(
             self.structure, index, rows_, (own, cross, cross_cell, core)
         )

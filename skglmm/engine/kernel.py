@@ -74,8 +74,8 @@ def factorize(structure, index, matrices, factors):
     state : dict
         ``log_det`` is log|V|; ``own``, ``link`` and ``cell`` the matrices that each
         chain factor had when its turn came; ``gain`` its blocks C_j and ``heavy``
-        its dense rows; ``core`` the core's unscaled matrix, ``core_half`` S^-1
-        Lambda' and ``core_covariance`` Q = Lambda S^-1 Lambda'.
+        its dense rows; ``core`` the core's unscaled matrix and ``lower`` the Cholesky
+        factor of S = Lambda' A Lambda + I.
     """
     n_levels, links = index["n_levels"], structure.links()
     own = list(matrices["own"])
@@ -140,15 +140,10 @@ def factorize(structure, index, matrices, factors):
         scaled = tf.linalg.set_diag(scaled, tf.linalg.diag_part(scaled) + 1.0)
         lower = tf.linalg.cholesky(scaled)
         log_det += 2.0 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(lower)))
-        inverse = dense.gram_of_lower(dense.inverse_of_lower(lower))
-        rotated = _core_apply(structure, n_levels, factors, inverse, adjoint=False)
-        half = tf.transpose(rotated)
         state |= {
             "core": core,
-            "core_half": half,
-            "core_covariance": _core_apply(
-                structure, n_levels, factors, half, adjoint=False
-            ),
+            "lower": lower,
+            "factors": factors,
             "cell": cell,
             "heavy": heavies,
         }
@@ -210,7 +205,10 @@ def project(structure, index, state, sums):
     effects, scores = [None] * n_chain, [None] * n_chain
     core_effects, core_scores = [], []
     if structure.core:
-        solved = tf.matmul(state["core_covariance"], core_border)
+        factors = state["factors"]
+        solved = _core_apply(structure, n_levels, factors, core_border, adjoint=True)
+        solved = tf.linalg.cholesky_solve(state["lower"], solved)
+        solved = _core_apply(structure, n_levels, factors, solved, adjoint=False)
         explained += tf.matmul(core_border, solved, transpose_a=True)
         residual = core_border - tf.matmul(state["core"], solved)
         core_effects = split_core(structure, n_levels, solved)
@@ -229,6 +227,15 @@ def project(structure, index, state, sums):
         effects[t] = blocks.product(state["gain"][t], rest)
         scores[t] = rest - blocks.product(state["own"][t], effects[t])
     return effects + core_effects, scores + core_scores, explained
+
+
+def _core_inverse(structure, n_levels, state):
+    """S^-1 Lambda' and the core's covariance Lambda S^-1 Lambda'."""
+    factors = state["factors"]
+    inverse = dense.gram_of_lower(dense.inverse_of_lower(state["lower"]))
+    rotated = _core_apply(structure, n_levels, factors, inverse, adjoint=False)
+    half = tf.transpose(rotated)
+    return half, _core_apply(structure, n_levels, factors, half, adjoint=False)
 
 
 def posterior(structure, index, state, *, between=False):
@@ -257,6 +264,8 @@ def posterior(structure, index, state, *, between=False):
     cross_cell : dict
         With `between`, the covariance (q_t, n_cells) of a level of chain factor t
         with each core column that it touches, for each t.
+    core : tensor of shape (m, m) or None
+        With `between`, the covariance of the core's columns.
     """
     links, n_chain = structure.links(), len(structure.chain)
     n_levels = index["n_levels"]
@@ -266,13 +275,14 @@ def posterior(structure, index, state, *, between=False):
     core_covariance, core_information = [], []
     if structure.core:
         up = dict(zip(links, index["cell_up"], strict=True))
-        q_core = tf.reshape(state["core_covariance"], [-1])
+        core_half, dense_covariance = _core_inverse(structure, n_levels, state)
+        q_core = tf.reshape(dense_covariance, [-1])
         offsets, _ = core_offsets(structure, n_levels)
         for c, q in enumerate(structure.core):
             n = n_levels[n_chain + c]
             rows = slice(offsets[c], offsets[c] + n * q)
             own = tf.reshape(state["core"][rows], [n, q, -1])
-            half = tf.reshape(state["core_half"][rows], [n, q, -1])
+            half = tf.reshape(core_half[rows], [n, q, -1])
             core_information.append(
                 tf.stack(
                     [
@@ -283,7 +293,7 @@ def posterior(structure, index, state, *, between=False):
                     ]
                 )
             )
-            block = state["core_covariance"][rows, rows]
+            block = dense_covariance[rows, rows]
             core_covariance.append(
                 tf.stack(
                     [
@@ -320,7 +330,7 @@ def posterior(structure, index, state, *, between=False):
             outer = a[:, None] * (weight * b)[None] + b[:, None] * (off * a)[None]
             spread = blocks.total(outer, index["pair_level"][t], n)
             heavy = state["heavy"][t]
-            seen_heavy = [tf.matmul(row, state["core_covariance"]) for row in heavy]
+            seen_heavy = [tf.matmul(row, dense_covariance) for row in heavy]
             spread_heavy = tf.stack(
                 [
                     tf.stack([tf.reduce_sum(seen * row, 1) for row in heavy])
@@ -340,7 +350,7 @@ def posterior(structure, index, state, *, between=False):
             if t or between:
                 n_cells = tf.shape(cell)[1]
                 across += blocks.total(a * weight, second, n_cells, is_sorted=False)
-                across += blocks.total(b * off, first, n_cells, is_sorted=False)
+                across += blocks.total(b * off, first, n_cells)
                 at_heavy = _gather(
                     tf.stack([tf.reshape(seen, [-1]) for seen in seen_heavy]),
                     index["heavy_place"][t],
@@ -366,14 +376,10 @@ def posterior(structure, index, state, *, between=False):
         covariance + core_covariance,
         information + core_information,
     )
-    return (
-        (covariance, information, cross, cross_cell)
-        if between
-        else (
-            covariance,
-            information,
-        )
-    )
+    if not between:
+        return covariance, information
+    core = dense_covariance if structure.core else None
+    return covariance, information, cross, cross_cell, core
 
 
 def core_blocks(structure, n_levels, core):

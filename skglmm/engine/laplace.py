@@ -182,9 +182,13 @@ def _quadrature(inner, data, nodes, factor, u, coef, own, shrunk):
     )
 
 
-def value(inner, index, data, nodes, coef, factors, tol):
-    """Objective alone, at given fixed effects and covariances."""
+def value(inner, index, data, nodes, coef, means, factors, tol):
+    """Objective alone, at given fixed effects and covariances.
+
+    The search for the mode begins at the effects `means`.
+    """
     aux = initial_aux(inner.structure, inner, index, data) | {"coef": coef}
+    aux |= {"eta": inner.eta(data, coef, means)}
     steps = tf.constant(INNER_STEPS, INT)
     end = inner.run(index, data, factors, aux, tf.zeros([2, 1], FLOAT), tol, steps)
     y, trials, w = data["y"], data["trials"], data["weight"]
@@ -208,10 +212,10 @@ def compiled_value(structure, family, quadrature):
     inner = Inner(structure, family, spread=False, joint=False)
     q = structure.n_effects[0] if structure.n_effects else 1
 
-    def call(index, data, points, log_weights, coef, theta, tol):
+    def call(index, data, points, log_weights, coef, means, theta, tol):
         nodes = (points, log_weights) if quadrature else None
         factors = covariance.to_factors(structure, theta)
-        return value(inner, index, data, nodes, coef, factors, tol)
+        return value(inner, index, data, nodes, coef, means, factors, tol)
 
     return tf.function(
         call,
@@ -221,6 +225,7 @@ def compiled_value(structure, family, quadrature):
             tf.TensorSpec([q, None], FLOAT),
             tf.TensorSpec([None], FLOAT),
             tf.TensorSpec([None], FLOAT),
+            tuple(tf.TensorSpec([q, None], FLOAT) for q in structure.n_effects),
             tf.TensorSpec([sum(covariance.n_parameters(structure))], FLOAT),
             tf.TensorSpec([], FLOAT),
         ],
@@ -265,7 +270,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
     _, state, effects, scores, left, right = inner.solve(
         index, data, factors, weight, weight * (eta - data["offset"]) + score
     )
-    own, info, cross, cross_cell = kernel.posterior(
+    own, info, cross, cross_cell, core = kernel.posterior(
         structure, index, state, between=True
     )
     info_t = _information_t(structure, info, factors)
@@ -300,7 +305,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
         structure,
         index,
         data["rows"],
-        (direct.curvature, cross, cross_cell, state.get("core_covariance")),
+        (direct.curvature, cross, cross_cell, core),
         signed=True,
     )
     a = slope * spread

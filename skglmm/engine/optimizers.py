@@ -17,6 +17,7 @@ ARMIJO = 1e-4
 ROUNDING = 1e-11
 SHORTEST = 1e-7
 GOOD_ENOUGH = 1e-4
+_DIFFERENCE = 1e-3
 
 
 def initial_state(theta, max_iter, aux=()):
@@ -204,11 +205,12 @@ def differences(fun, state, output, wanted):
     if k == 0:
         return tf.zeros([0, 0], FLOAT), tf.zeros([p, 0], FLOAT)
     k = k or tf.shape(theta)[0]
-    step = 1e-4 * tf.maximum(tf.abs(theta), 0.1)
+    step = _DIFFERENCE * tf.maximum(tf.abs(theta), 0.1)
+    promise = tf.zeros([], FLOAT)
 
     def column(a, hessian, slopes):
         unit = tf.cast(tf.range(k) == a, FLOAT)
-        out = fun(theta + unit * step, aux, tf.zeros([], FLOAT))
+        out = fun(theta + unit * step, aux, promise)
         scale = 1.0 / tf.reduce_sum(unit * step)
         hessian += scale * (out["gradient"] - state["gradient"])[:, None] * unit[None]
         return (

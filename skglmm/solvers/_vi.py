@@ -47,7 +47,7 @@ class VI(BaseSolver):
         Largest number of evaluations of the objective; most fits need 5 to 15.
     tol : float, default=1e-8
         Bound on the Newton decrement, the decrease of -2 log-likelihood that another
-        step promises.
+        step promises; for counts and binary outcomes, per hundred rows.
     device : {"auto", "cpu", "gpu"}, default="auto"
         Where to compute. ``"auto"`` takes a GPU when there is one and the problem is
         large enough to gain.
