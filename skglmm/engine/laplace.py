@@ -32,6 +32,7 @@ from skglmm.engine.structure import FLOAT, INT, index_spec
 from skglmm.engine.variational import (
     INNER_STEPS,
     data_spec,
+    first_promise,
     initial_aux,
     inner_tolerance,
     restart,
@@ -402,7 +403,7 @@ def compiled_solve(structure, family, quadrature):
             return evaluate(inner, index, data, nodes, point, aux, inner_tol)
 
         aux = initial_aux(structure, inner, index, data)
-        state = optimizers.initial_state(phi, max_iter, aux)
+        state = optimizers.initial_state(phi, max_iter, aux, first_promise(n_warm))
         state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
         hessian, _ = optimizers.differences(
             fun, state, lambda out: out["gradient"], wanted

@@ -20,8 +20,11 @@ GOOD_ENOUGH = 1e-4
 _DIFFERENCE = 1e-3
 
 
-def initial_state(theta, max_iter, aux=()):
-    """State before the first evaluation, at `theta` (k,)."""
+def initial_state(theta, max_iter, aux=(), promise=float("inf")):
+    """State before the first evaluation, at `theta` (k,).
+
+    `promise` is what the first evaluation is told: zero asks for an exact one.
+    """
     theta = tf.convert_to_tensor(theta, FLOAT)
     k = tf.shape(theta)[0]
     return {
@@ -31,7 +34,7 @@ def initial_state(theta, max_iter, aux=()):
         "inverse": tf.eye(k, dtype=FLOAT),
         "trial": theta,
         "step": tf.ones([], FLOAT),
-        "decrement": tf.constant(float("inf"), FLOAT),
+        "decrement": tf.convert_to_tensor(promise, FLOAT),
         "warm": tf.constant(True),
         "n_evaluations": tf.constant(0, INT),
         "status": tf.constant(RUNNING, INT),

@@ -10,6 +10,7 @@ the inner optimum its derivative in T_r is that of the linear model with sigma =
 
 import functools
 
+import numpy as np
 import tensorflow as tf
 
 from skglmm.engine import covariance, optimizers
@@ -81,6 +82,12 @@ def inner_tolerance(promise, tol):
     return tf.where(promise > 0.0, share, 0.1 * tol)
 
 
+def first_promise(n_warm):
+    """A first guess need not be evaluated exactly; a point that is asked about must."""
+    cold = n_warm > 1
+    return tf.where(cold, tf.constant(np.inf, FLOAT), tf.zeros([], FLOAT))
+
+
 def evaluate(inner, index, data, nodes, theta, aux, tol):
     """Bound, gradient and metric at theta, the inner problem solved."""
     structure = inner.structure
@@ -129,9 +136,8 @@ def compiled_solve(structure, family, kept=None):
             inner_tol = inner_tolerance(promise, tol)
             return evaluate(inner, index, data, nodes, point, aux, inner_tol)
 
-        state = optimizers.initial_state(
-            theta, max_iter, initial_aux(structure, inner, index, data)
-        )
+        aux = initial_aux(structure, inner, index, data)
+        state = optimizers.initial_state(theta, max_iter, aux, first_promise(n_warm))
         state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
         hessian, slopes = optimizers.differences(
             fun, state, lambda out: out["aux"]["coef"], wanted
