@@ -151,15 +151,14 @@ def test_two_hundred_fits_leave_nothing_behind():
 
 MODELS = {
     "no groups": MixedLinearRegressor(),
-    "one factor": MixedLinearRegressor("g0"),
     "correlated slopes": MixedLinearRegressor("g0", random_slopes=["x0", "x1"]),
-    "one variance": MixedLinearRegressor(
-        "g0", random_slopes=["x0"], covariance="scalar"
+    "nested": MixedLinearRegressor(
+        ["g0", ("g0", "g1")], random_slopes={"g0": ["x0"]}, covariance="scalar"
     ),
-    "nested": MixedLinearRegressor(["g0", ("g0", "g1")]),
-    "crossed": MixedLinearRegressor(["g0", "g1"]),
-    "crossed with slopes": MixedLinearRegressor(
-        ["g0", "g1"], random_slopes={"g0": ["x0"], "g1": ["x1"]}
+    "crossed": MixedLinearRegressor(
+        ["g0", "g1"],
+        random_slopes={"g0": ["x0"], "g1": ["x1"]},
+        covariance={"g1": "diag"},
     ),
     "nested within crossed": MixedLinearRegressor(["g0", "g1", ("g0", "g2")]),
 }
@@ -205,12 +204,12 @@ def operations():
         python = getattr(function.python_function, "func", function.python_function)
         if python.__module__.startswith("skglmm."):
             for node in nodes(function):
-                types = {
-                    name: str(value)
+                types = [
+                    (name, value.type or tuple(value.list.type))
                     for name, value in node.attr.items()
                     if value.WhichOneof("value") in ("type", "list")
-                }
-                found[node.op, tuple(sorted(types.items()))] = node
+                ]
+                found[node.op, tuple(sorted(types))] = node
     return list(found.values())
 
 

@@ -313,6 +313,7 @@ def test_a_variance_of_zero_is_said_once_and_leaves_a_usable_model(reml):
         model = MixedLinearRegressor("Batch", reml=reml).fit(X, y)
     assert len(caught) == 1
     assert "variance of 'Batch' is estimated as zero" in str(caught[0].message)
+    assert caught[0].filename == __file__
     assert model.singular_
     assert model.converged_
     assert model.variance_components_.loc[("Batch", "Intercept"), "variance"] == 0.0

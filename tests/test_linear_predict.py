@@ -147,6 +147,7 @@ def test_unknown_levels_can_be_warned_of_once_with_factor_rows_and_labels(strict
     assert "(77, 88)" in message
     assert "factor 'g1': 5 of 5 rows" in message
     assert "without an effect" in message
+    assert caught[0].filename == __file__
     strict("ignore")
     assert_array_equal(model.predict(X.assign(g0=[0, 77, 88, 77, 1], g1=99)), ours)
 

@@ -47,12 +47,21 @@ def minimize(run, objective, theta, max_iter, tol, cold):
         at_zero = objective.evaluate(zero)
         if not at_zero["value"] <= best["value"] + _NO_WORSE:
             break
-        if objective.evaluate(raised)["value"] >= at_zero["value"] - _NO_WORSE:
-            return best | {"theta": zero}, at_zero
         left = max_iter - best["n_iter"]
+        settled = objective.evaluate(raised)["value"] >= at_zero["value"] - _NO_WORSE
+        # where a column of T vanishes, turning the other axes is no move of T: begin
+        # anew from the triangular factor that the singular covariance has
+        turns = settled and any(
+            len(t) > 1 and w.any() for t, w in zip(factors, weak, strict=True)
+        )
+        if settled and not turns:
+            return best | {"theta": zero}, at_zero
         if left < 1:
             break
-        again, out = objective.minimize(raised, left, tol, False)
+        again, found = objective.minimize(zero if settled else raised, left, tol, False)
+        if settled and not found["value"] < at_zero["value"] - _NO_WORSE:
+            return best | {"theta": zero}, at_zero
+        out = found
         best = again | {
             "n_iter": best["n_iter"] + again["n_iter"],
             "history": np.concatenate([best["history"], again["history"]]),
@@ -73,7 +82,9 @@ def _reset(t, kind, weak, size):
         return np.diag(diagonal)
     axes, sd, _ = np.linalg.svd(t)
     sd = np.where(weak, size, sd)
-    return np.linalg.qr((axes * sd).T, mode="r").T
+    factor = np.linalg.qr((axes * sd).T, mode="r").T
+    factor[np.abs(factor) < 1e-12] = 0.0
+    return factor
 
 
 def singular_factors(factors):

@@ -1,0 +1,93 @@
+"""A fit ends at a maximum of the likelihood, on the boundary or inside."""
+
+import warnings
+
+import dense
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from skglmm import MixedLinearRegressor
+from skglmm.datasets import make_mixed_regression
+
+REML = pytest.mark.parametrize("reml", [True, False], ids=["reml", "ml"])
+
+
+def gain(model, X, y, slopes):
+    """How much a dense search can add to the log-likelihood of a fit.
+
+    It begins beside the fit's own covariances, and moves square factors, which have
+    no direction in which a triangular one would be stationary by construction.
+    """
+    fixed = np.column_stack([np.ones(len(y)), X[model.coef_names_]])
+    codes, z, roots = [], [], []
+    for name, covariance in model.random_effects_covariance_.items():
+        columns = slopes.get(name, [])
+        codes.append(np.unique(X[name], return_inverse=True)[1])
+        z.append(np.column_stack([np.ones(len(y)), X[columns]]))
+        size = np.sqrt(np.mean(z[-1] ** 2, axis=0))
+        z[-1] = z[-1] / size
+        values, axes = np.linalg.eigh(np.outer(size, size) * covariance)
+        sd = np.sqrt(np.maximum(values, 0.0) / model.noise_variance_)
+        roots.append(axes * sd)
+    problem = dense.Problem(fixed, y.to_numpy(), codes, z, np.ones(len(y), int))
+    ends = np.cumsum([root.size for root in roots])[:-1]
+
+    def objective(theta):
+        parts = zip(np.split(theta, ends), roots, strict=True)
+        factors = [part.reshape(root.shape) for part, root in parts]
+        return dense.solve(problem, factors, model.reml)["objective"]
+
+    start = np.concatenate([root.ravel() for root in roots])
+    beside = start + 1e-3 * np.random.default_rng(0).normal(size=len(start))
+    assert model.log_likelihood_ == pytest.approx(-objective(start) / 2, abs=1e-5)
+    return (objective(start) - minimize(objective, beside, method="L-BFGS-B").fun) / 2
+
+
+def fit(X, y, groups, slopes, reml):
+    model = MixedLinearRegressor(groups, random_slopes=slopes, reml=reml)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a covariance may well be singular
+        return model.fit(X, y)
+
+
+@REML
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    ("n_groups", "slopes"),
+    [([8], {}), ([8], {"g0": ["x0"]}), ([8, 6], {}), ([8, 6], {"g0": ["x0"]})],
+    ids=["intercepts", "slopes", "crossed", "crossed with slopes"],
+)
+def test_no_other_covariance_has_a_higher_likelihood(n_groups, slopes, seed, reml):
+    """With variances from clearly positive to none at all."""
+    X, y = make_mixed_regression(
+        50,
+        1,
+        n_groups=n_groups,
+        n_random_slopes=len(slopes),
+        group_std=[(0.0, 0.3, 2.0)[seed % 3]] * len(n_groups),
+        slope_std=(0.0, 1.0)[seed % 2],
+        random_state=seed,
+    )
+    X["x0"] += (0.0, 5.0)[seed // 4]
+    model = fit(X, y, [f"g{k}" for k in range(len(n_groups))], slopes, reml)
+    assert model.converged_
+    assert gain(model, X, y, slopes) < 1e-3
+
+
+@REML
+def test_a_start_that_lands_on_the_boundary_does_not_end_there(reml):
+    """The fixed point gives a variance of almost exactly zero at the third step."""
+    X, y = make_mixed_regression(
+        25,
+        1,
+        n_groups=[4],
+        n_random_slopes=1,
+        group_std=[0.5],
+        slope_std=0.3,
+        random_state=1152,
+    )
+    X["x0"] += 5.0
+    slopes = {"g0": ["x0"]}
+    model = fit(X, y, ["g0"], slopes, reml)
+    assert gain(model, X, y, slopes) < 1e-4
