@@ -117,7 +117,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     >>> model.fit(X, y).variance_components_.round(2)
                         variance    std  corr(Intercept)
     group    effect
-    Subject  Intercept    612.10  24.74              NaN
+    Subject  Intercept    612.09  24.74              NaN
              Days          35.07   5.92             0.07
     residual              654.94  25.59              NaN
     >>> model.random_effects_["Subject"].round(2).loc["308"].tolist()
