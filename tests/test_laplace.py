@@ -1,6 +1,10 @@
 """Laplace's approximation and adaptive quadrature: values, slopes, what they find."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import dense
 import dense_generalized as textbook
@@ -12,6 +16,7 @@ from engine_problems import Engine, compiled_laplace
 from generalized_fits import fitted
 from numpy.testing import assert_allclose
 
+import skglmm
 from skglmm import MixedLogisticRegressor, MixedPoissonRegressor
 from skglmm.solvers import VI, Laplace
 
@@ -294,3 +299,27 @@ def test_modes_are_not_means_where_the_posterior_leans():
     )
     ratio = scale * mean.random_effects_["g"] / mode.random_effects_["g"]
     assert (ratio.loc[none, "Intercept"] > 1.0).all()
+
+
+@pytest.mark.slow
+def test_models_of_many_structures_do_not_make_tensorflow_complain_of_retracing():
+    """Each structure has a graph of its own, which is no accident."""
+    code = (
+        "from skglmm import MixedPoissonRegressor\n"
+        "from skglmm.datasets import make_mixed_regression\n"
+        "data = make_mixed_regression(200, 2, family='poisson', random_state=0)\n"
+        "for slopes in ([], ['x0'], ['x0', 'x1']):\n"
+        "    for kind in ('diag', 'full', 'scalar'):\n"
+        "        MixedPoissonRegressor('g0', random_slopes=slopes, covariance=kind,\n"
+        "                              solver='laplace').fit(*data)\n"
+    )
+    where = str(Path(skglmm.__file__).resolve().parents[1])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": where},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "retracing" not in done.stderr

@@ -69,6 +69,17 @@ def solve_lower(columns, b):
     return tf.stack(rows)
 
 
+def solve_upper(columns, b):
+    """Blockwise L^-T b for (q, c, J)."""
+    rows = []
+    for k in reversed(range(len(columns))):
+        rest = b[k]
+        for i, row in enumerate(rows[::-1], 1):
+            rest -= columns[k][i][None] * row
+        rows.append(rest / columns[k][0])
+    return tf.stack(rows[::-1])
+
+
 def total(a, ids, n, *, is_sorted=True):
     """Sum blocks (..., m) over segments given by ids (m,), to (..., n)."""
     lead = a.shape[:-1].as_list()

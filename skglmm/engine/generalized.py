@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from skglmm.engine import laplace, optimizers, session, variational
-from skglmm.engine.likelihoods import normal_nodes
+from skglmm.engine.likelihoods import LIKELIHOODS, normal_nodes
 from skglmm.engine.structure import FLOAT, INT
 
 _SETTLE = 20
@@ -111,7 +111,7 @@ class Laplace:
         self._size = objective_size(run.problem)
         q = run.structure.n_effects[0] if run.structure.n_effects else 1
         self._nodes = laplace.product_nodes(n_quadrature if quadrature else 1, q)
-        self._coef = np.zeros(self.data["X"].shape[1])
+        self._coef = _least_squares(run.problem, self.data, family)
 
     def minimize(self, theta, max_iter, tol, cold):
         """Minimise from theta; see `solvers._search.minimize`."""
@@ -138,6 +138,13 @@ class Laplace:
         out = self.minimize(theta, _SETTLE, 1e-8, False)[1]
         self._coef = before
         return out
+
+
+def _least_squares(problem, data, family):
+    """Fixed effects of what each row alone suggests; X is orthonormal."""
+    eta = LIKELIHOODS[family].start(data["y"], data["trials"]) - data["offset"]
+    weight = problem.weight
+    return (weight * eta.numpy()) @ problem.border[:, :-1] / weight.sum()
 
 
 def log_likelihood(run, family, data, out):

@@ -81,7 +81,9 @@ class Inner:
         columns = tf.concat([weight[:, None] * x, response[:, None]], 1)
         sums = statistics.reduce_dense(self.structure, index, data["rows"], columns)
         state = kernel.factorize(self.structure, index, matrices, factors)
-        effects, scores, explained = kernel.project(self.structure, index, state, sums)
+        effects, scores, spherical, explained = kernel.project(
+            self.structure, index, state, sums
+        )
         border = tf.matmul(x, columns, transpose_a=True)
         p = tf.shape(x)[1]
         explained += tf.zeros([p + 1, p + 1], FLOAT)
@@ -91,7 +93,7 @@ class Inner:
             "normal": border[:, :p] - explained[:p, :p] + ridge,
         }
         right = border[:, p:] - explained[:p, p:]
-        return matrices, state, effects, scores, left, right
+        return matrices, state, effects, scores, spherical, left, right
 
     def constant(self, data):
         """-2 times the part of the log-likelihood that depends on no parameter."""
@@ -158,7 +160,7 @@ class Inner:
             if not self.joint:
                 linear -= tf.linalg.matvec(x, s["coef"])
             response = s["weight"] * linear + s["score"]
-            matrices, state, effects, scores, left, right = self.solve(
+            matrices, state, effects, scores, lifted, left, right = self.solve(
                 index, data, factors, used, response
             )
             if self.joint:
@@ -169,10 +171,7 @@ class Inner:
                 coef = s["coef"]
                 contrast = tf.concat([tf.zeros([p], FLOAT), tf.ones([1], FLOAT)], 0)
             h = [tf.tensordot(a, contrast, [[1], [0]]) for a in scores]
-            spherical = tuple(
-                tf.matmul(t, a, transpose_a=True)
-                for t, a in zip(factors, h, strict=True)
-            )
+            spherical = tuple(tf.tensordot(a, contrast, [[1], [0]]) for a in lifted)
             to_coef = tf.where(fresh, coef, s["to_coef"])
             to_spherical = tuple(
                 tf.where(fresh, a, b)

@@ -73,16 +73,16 @@ def factorize(structure, index, matrices, factors):
     -------
     state : dict
         ``log_det`` is log|V|; ``own``, ``link`` and ``cell`` the matrices that each
-        chain factor had when its turn came; ``gain`` its blocks C_j and ``heavy``
-        its dense rows; ``core`` the core's unscaled matrix and ``lower`` the Cholesky
-        factor of S = Lambda' A Lambda + I.
+        chain factor had when its turn came; ``gain`` its blocks C_j = T K_j T',
+        ``lift`` the K_j T' and ``heavy`` its dense rows; ``core`` the core's unscaled
+        matrix and ``lower`` the Cholesky factor of S = Lambda' A Lambda + I.
     """
     n_levels, links = index["n_levels"], structure.links()
     own = list(matrices["own"])
     link = dict(zip(links, matrices["link"], strict=True))
     parent = dict(zip(links, index["parent"], strict=True))
     log_det = tf.constant(0.0, tf.float64)
-    gains, heavies = [], []
+    gains, lifts, heavies = [], [], []
     if structure.core:
         cell = list(matrices["cell"])
         up = dict(zip(links, index["cell_up"], strict=True))
@@ -98,6 +98,7 @@ def factorize(structure, index, matrices, factors):
         half = blocks.solve_lower(columns, tf.transpose(factor)[:, :, None])
         gain = blocks.product_tn(half, half)
         gains.append(gain)
+        lifts.append(blocks.solve_upper(columns, half))
 
         later = [s for a, s in links if a == t]
         gained = {s: blocks.product(gain, link[t, s]) for s in later}
@@ -128,7 +129,7 @@ def factorize(structure, index, matrices, factors):
                 row = tf.add_n([weight[i, k][:, None] * heavy[k] for k in range(q)])
                 outer += tf.matmul(heavy[i], row, transpose_a=True)
 
-    state = {"own": own, "link": link, "gain": gains}
+    state = {"own": own, "link": link, "gain": gains, "lift": lifts}
     if structure.core:
         upper = tf.reshape(core, [m, m])
         core = upper + tf.transpose(upper)
@@ -174,8 +175,9 @@ def project(structure, index, state, sums):
 
     Returns
     -------
-    effects, scores : lists of (q, c, J) tensors
-        Lambda Lambda' Z' V^-1 D and Z' V^-1 D, chain then core.
+    effects, scores, spherical : lists of (q, c, J) tensors
+        Lambda u, Z' V^-1 D and u = Lambda' Z' V^-1 D, chain then core; u is exact
+        where the scores, a small difference of large numbers, are not.
     explained : tensor of shape (c, c)
         D'D - D' V^-1 D.
     """
@@ -185,7 +187,7 @@ def project(structure, index, state, sums):
     own_border = list(sums["own_border"])
     explained = tf.constant(0.0, tf.float64)
     if not n_chain:
-        return [], [], explained
+        return [], [], [], explained
     if structure.core:
         core_border = sums["core_border"]
         m = tf.shape(core_border)[0]
@@ -202,12 +204,13 @@ def project(structure, index, state, sums):
                 tf.transpose(pushed), index["cell_column"][t], m
             )
 
-    effects, scores = [None] * n_chain, [None] * n_chain
-    core_effects, core_scores = [], []
+    effects, scores, spherical = ([None] * n_chain for _ in range(3))
+    core_effects, core_scores, core_spherical = [], [], []
     if structure.core:
         factors = state["factors"]
         solved = _core_apply(structure, n_levels, factors, core_border, adjoint=True)
         solved = tf.linalg.cholesky_solve(state["lower"], solved)
+        core_spherical = split_core(structure, n_levels, solved)
         solved = _core_apply(structure, n_levels, factors, solved, adjoint=False)
         explained += tf.matmul(core_border, solved, transpose_a=True)
         residual = core_border - tf.matmul(state["core"], solved)
@@ -226,7 +229,13 @@ def project(structure, index, state, sums):
             )
         effects[t] = blocks.product(state["gain"][t], rest)
         scores[t] = rest - blocks.product(state["own"][t], effects[t])
-    return effects + core_effects, scores + core_scores, explained
+        spherical[t] = blocks.product(state["lift"][t], rest)
+    return (
+        effects + core_effects,
+        scores + core_scores,
+        spherical + core_spherical,
+        explained,
+    )
 
 
 def _core_inverse(structure, n_levels, state):

@@ -28,7 +28,7 @@ import tensorflow as tf
 from skglmm.engine import blocks, covariance, kernel, optimizers, rows, statistics
 from skglmm.engine.gradient import covariance_terms
 from skglmm.engine.inner import RIDGE, Inner
-from skglmm.engine.structure import FLOAT, INT, index_spec
+from skglmm.engine.structure import FLOAT, INT, graph, index_spec
 from skglmm.engine.variational import (
     INNER_STEPS,
     data_spec,
@@ -218,9 +218,9 @@ def compiled_value(structure, family, quadrature):
         factors = covariance.to_factors(structure, theta)
         return value(inner, index, data, nodes, coef, means, factors, tol)
 
-    return tf.function(
+    return graph(
         call,
-        input_signature=[
+        [
             index_spec(structure),
             data_spec(structure),
             tf.TensorSpec([q, None], FLOAT),
@@ -230,7 +230,6 @@ def compiled_value(structure, family, quadrature):
             tf.TensorSpec([sum(covariance.n_parameters(structure))], FLOAT),
             tf.TensorSpec([], FLOAT),
         ],
-        autograph=False,
     )
 
 
@@ -268,7 +267,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
     eta, u = end["eta"], end["spherical"]
     y, trials, w = data["y"], data["trials"], data["weight"]
     score, weight, slope = (w * d for d in inner.likelihood.derivatives(y, trials, eta))
-    _, state, effects, scores, left, right = inner.solve(
+    _, state, effects, scores, _, left, right = inner.solve(
         index, data, factors, weight, weight * (eta - data["offset"]) + score
     )
     own, info, cross, cross_cell, core = kernel.posterior(
@@ -311,7 +310,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
     )
     a = slope * spread
     sums = statistics.reduce_dense(structure, index, data["rows"], a[:, None])
-    _, through, _ = kernel.project(structure, index, state, sums)
+    _, through, _, _ = kernel.project(structure, index, state, sums)
     z_a = _by_factor(structure, index, sums)
     gradient_coef = (
         direct.coef
@@ -346,7 +345,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
     h = [tf.tensordot(s, contrast, [[1], [0]]) for s in scores]
     terms = covariance_terms(structure, factors, h, info)
     inverse_theta = optimizers.inverse_metric(
-        terms["metric"], tf.zeros_like(theta), tf.ones([], FLOAT)
+        terms["metric"], tf.reduce_sum(data["weight"])
     )
     inverse_coef = 0.5 * tf.linalg.cholesky_solve(lower, tf.eye(p, dtype=FLOAT))
     return {
@@ -410,9 +409,9 @@ def compiled_solve(structure, family, quadrature):
         )
         return optimizers.summary(state), state["aux"], hessian
 
-    return tf.function(
+    return graph(
         call,
-        input_signature=[
+        [
             index_spec(structure),
             data_spec(structure),
             tf.TensorSpec([q, None], FLOAT),
@@ -423,5 +422,4 @@ def compiled_solve(structure, family, quadrature):
             tf.TensorSpec([], INT),
             tf.TensorSpec([], tf.bool),
         ],
-        autograph=False,
     )

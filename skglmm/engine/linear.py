@@ -14,7 +14,7 @@ import math
 import tensorflow as tf
 
 from skglmm.engine import blocks, covariance, gradient, kernel, optimizers
-from skglmm.engine.structure import FLOAT, INT, index_spec, statistics_spec
+from skglmm.engine.structure import FLOAT, INT, graph, index_spec, statistics_spec
 
 
 def profile(border, n_rows, reml):
@@ -45,7 +45,7 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
     """
     factors = covariance.to_factors(structure, theta)
     state = kernel.factorize(structure, index, statistics, factors)
-    effects, scores, explained = kernel.project(structure, index, state, statistics)
+    effects, scores, _, explained = kernel.project(structure, index, state, statistics)
     posterior, information = kernel.posterior(structure, index, state)
     fixed = profile(statistics["border"] - explained, n_rows, reml)
     sigma2, n = fixed["variance"], fixed["n"]
@@ -100,11 +100,7 @@ def compiled_evaluate(structure):
     def call(index, statistics, n_rows, reml, theta):
         return evaluate(structure, index, statistics, theta, n_rows, reml)
 
-    return tf.function(
-        call,
-        input_signature=[*_signature(structure), tf.TensorSpec([k], FLOAT)],
-        autograph=False,
-    )
+    return graph(call, [*_signature(structure), tf.TensorSpec([k], FLOAT)])
 
 
 @functools.cache
@@ -119,7 +115,7 @@ def compiled_solve(structure):
                 "value": out["value"],
                 "gradient": out["gradient"],
                 "inverse": optimizers.inverse_metric(
-                    out["metric"], out["pull"], out["n"]
+                    out["metric"], n_rows, (out["pull"], out["n"])
                 ),
                 "fixed_point": out["evidence"],
                 "aux": estimates(out),
@@ -130,16 +126,15 @@ def compiled_solve(structure):
         state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
         return optimizers.summary(state), state["aux"]
 
-    return tf.function(
+    return graph(
         call,
-        input_signature=[
+        [
             *_signature(structure),
             tf.TensorSpec([k], FLOAT),
             tf.TensorSpec([], FLOAT),
             tf.TensorSpec([], INT),
             tf.TensorSpec([], INT),
         ],
-        autograph=False,
     )
 
 

@@ -17,7 +17,13 @@ ARMIJO = 1e-4
 ROUNDING = 1e-11
 SHORTEST = 1e-7
 GOOD_ENOUGH = 1e-4
-_DIFFERENCE = 1e-3
+# Least curvature of the covariance parameters, a row.
+FLAT = 1e-8
+# Length of the gradient step that replaces a model which no step confirms.
+_PLAIN = 0.1
+# Steps of differences: a share of the metric's axes, and neither longer than that nor
+# shorter than rounding allows.
+_SHARE, _SHORT = 1e-2, 1e-6
 
 
 def initial_state(theta, max_iter, aux=(), promise=float("inf")):
@@ -43,18 +49,25 @@ def initial_state(theta, max_iter, aux=(), promise=float("inf")):
     }
 
 
-def inverse_metric(metric, pull, n):
-    """Inverse expected information with the residual variance profiled out.
+def inverse_metric(metric, n_rows, profiled=None):
+    """Inverse expected information of the covariance parameters.
 
-    The profiled information is F - c c' / n; its inverse follows from that of F
-    by a rank-one update, held back where the level-by-level F makes it indefinite.
+    Where T is zero the expected information is too, though the objective is not flat:
+    a share of the number of rows keeps the inverse finite.
+
+    With the residual variance profiled out, `profiled` = (c, n), the information is
+    F - c c' / n; its inverse follows from that of F by a rank-one update, held back
+    where the level-by-level F makes it indefinite.
     """
-    scale = tf.math.rsqrt(tf.linalg.diag_part(metric) + 1e-30)
+    scale = tf.math.rsqrt(tf.linalg.diag_part(metric) + FLAT * n_rows)
     scaled = metric * scale[:, None] * scale[None]
     k = tf.shape(metric)[0]
     lower = tf.linalg.cholesky(scaled + 1e-6 * tf.eye(k, dtype=FLOAT))
     inverse = tf.linalg.cholesky_solve(lower, tf.eye(k, dtype=FLOAT))
     inverse = inverse * scale[:, None] * scale[None]
+    if profiled is None:
+        return inverse
+    pull, n = profiled
     v = tf.linalg.matvec(inverse, pull)
     room = tf.maximum(n - tf.reduce_sum(pull * v), 0.1 * n)
     return inverse + v[:, None] * v[None] / room
@@ -119,6 +132,17 @@ def advance(fun, state, tol, n_warm):
     fresh = accepted | warm
     step = tf.where(fresh, tf.ones([], FLOAT), shorter)
     trial = tf.where(still_warm, out["fixed_point"], theta + step * full)
+
+    # a quadratic model that no step along it confirms is given up for the gradient
+    steepness = tf.norm(new_gradient)
+    plain = tf.eye(tf.shape(theta)[0], dtype=FLOAT) * (_PLAIN / steepness)
+    lost = ~fresh & (step < 1e-3) & (decrement > GOOD_ENOUGH)
+    lost &= tf.reduce_any(tf.not_equal(inverse, plain))
+    inverse = tf.where(lost, plain, inverse)
+    step = tf.where(lost, tf.ones([], FLOAT), step)
+    decrement = tf.where(lost, _PLAIN * steepness, decrement)
+    along = -tf.linalg.matvec(plain, new_gradient)
+    trial = tf.where(lost, theta + along, trial)
 
     done = ~still_warm & fresh & (0.5 * decrement < tol)
     flat = ~fresh & finite & (step * decrement < 100.0 * rounding)
@@ -185,6 +209,9 @@ def report(state):
 def differences(fun, state, output, wanted):
     """Hessian of the objective by differences of its exact gradient.
 
+    The steps go along the principal axes of the inverse metric, a hundredth of each
+    axis: a direction in which the objective is flat mixes with no other.
+
     Parameters
     ----------
     fun : callable
@@ -208,23 +235,21 @@ def differences(fun, state, output, wanted):
     if k == 0:
         return tf.zeros([0, 0], FLOAT), tf.zeros([p, 0], FLOAT)
     k = k or tf.shape(theta)[0]
-    step = _DIFFERENCE * tf.maximum(tf.abs(theta), 0.1)
+    sizes, axes = tf.linalg.eigh(state["inverse"])
+    steps = _SHARE * tf.sqrt(tf.maximum(sizes, 0.0))
+    steps = tf.clip_by_value(steps, _SHORT, _SHARE)
     promise = tf.zeros([], FLOAT)
 
-    def column(a, hessian, slopes):
-        unit = tf.cast(tf.range(k) == a, FLOAT)
-        out = fun(theta + unit * step, aux, promise)
-        scale = 1.0 / tf.reduce_sum(unit * step)
-        hessian += scale * (out["gradient"] - state["gradient"])[:, None] * unit[None]
-        return (
-            a + 1,
-            hessian,
-            slopes + scale * (output(out) - base)[:, None] * unit[None],
-        )
+    def along(a, hessian, slopes):
+        axis = axes[:, a]
+        out = fun(theta + steps[a] * axis, aux, promise)
+        hessian += ((out["gradient"] - state["gradient"]) / steps[a])[:, None] * axis
+        slopes += ((output(out) - base) / steps[a])[:, None] * axis
+        return a + 1, hessian, slopes
 
     _, hessian, slopes = tf.while_loop(
         lambda a, *_: wanted & (a < k),
-        column,
+        along,
         (tf.constant(0, INT), tf.zeros([k, k], FLOAT), tf.zeros([p, k], FLOAT)),
         parallel_iterations=1,
     )

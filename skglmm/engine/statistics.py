@@ -9,7 +9,7 @@ import functools
 
 import tensorflow as tf
 
-from skglmm.engine.structure import FLOAT, INT, index_spec, rows_spec, vector
+from skglmm.engine.structure import FLOAT, INT, graph, index_spec, rows_spec, vector
 
 
 def core_offsets(structure, n_levels):
@@ -188,15 +188,14 @@ def merge(*parts):
 @functools.cache
 def compiled_reduce(structure):
     """`reduce_rows`, traced once for a structure."""
-    return tf.function(
+    return graph(
         functools.partial(reduce_rows, structure),
-        input_signature=[
+        [
             index_spec(structure),
             rows_spec(structure),
             tf.TensorSpec([None, None], FLOAT),
             vector(),
         ],
-        autograph=False,
     )
 
 

@@ -4,6 +4,7 @@ Two designs with the same `Structure` share every compiled function, whatever
 their numbers of rows, levels and fixed columns.
 """
 
+import functools
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -46,6 +47,16 @@ class Structure:
         """Pairs (t, s), t before s, of chain positions."""
         n = len(self.chain)
         return [(t, s) for t in range(n) for s in range(t + 1, n)]
+
+
+def graph(function, signature):
+    """Compiled `function` of tensors, one for each closure.
+
+    TensorFlow counts graphs by their code and takes many structures for one function
+    that is traced again and again; a partial has no code to count by.
+    """
+    partial = functools.partial(function)
+    return tf.function(partial, input_signature=signature, autograph=False)
 
 
 def vector(dtype=FLOAT):

@@ -16,7 +16,7 @@ import tensorflow as tf
 from skglmm.engine import covariance, optimizers
 from skglmm.engine.gradient import covariance_terms
 from skglmm.engine.inner import Inner
-from skglmm.engine.structure import FLOAT, INT, index_spec, rows_spec, vector
+from skglmm.engine.structure import FLOAT, INT, graph, index_spec, rows_spec, vector
 
 INNER_STEPS = 50
 
@@ -103,7 +103,7 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
         "value": end["value"],
         "gradient": terms["gradient"],
         "inverse": optimizers.inverse_metric(
-            terms["metric"], tf.zeros_like(theta), tf.ones([], FLOAT)
+            terms["metric"], tf.reduce_sum(data["weight"])
         ),
         "fixed_point": terms["evidence"],
         "aux": {
@@ -144,9 +144,9 @@ def compiled_solve(structure, family, kept=None):
         )
         return optimizers.summary(state), state["aux"], hessian, slopes
 
-    return tf.function(
+    return graph(
         call,
-        input_signature=[
+        [
             index_spec(structure),
             data_spec(structure),
             tf.TensorSpec([2, None], FLOAT),
@@ -156,5 +156,4 @@ def compiled_solve(structure, family, kept=None):
             tf.TensorSpec([], INT),
             tf.TensorSpec([], tf.bool),
         ],
-        autograph=False,
     )

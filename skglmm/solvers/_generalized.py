@@ -83,10 +83,11 @@ def solve_laplace(problem, solver):
             solver.tol,
             problem.start is None,
         )
-        p = len(out["coef"])
-        covariance = _inverse_hessian(out["hessian"])[:p, :p]
+        covariance = _coef_covariance(out["hessian"], len(out["coef"]))
         value = float(out["value"]) - float(out["penalty"])
     method = "quadrature" if solver.n_quadrature > 1 else "laplace"
+    if not factors:
+        method = "exact"
     return _solution(problem, best, out, covariance, -0.5 * value, method)
 
 
@@ -128,7 +129,7 @@ def _begin(problem, run):
 
 
 def _inverse_hessian(hessian):
-    """Covariance 2 H^-1 of parameters with -2 log-likelihood curvature H.
+    """Covariance 2 H^-1 of variance parameters with -2 log-likelihood curvature H.
 
     Directions without positive curvature, such as a variance at zero, get none.
     """
@@ -137,6 +138,20 @@ def _inverse_hessian(hessian):
     values, axes = np.linalg.eigh(hessian)
     usable = values > 1e-10 * max(values.max(), 1e-300)
     return 2.0 * (axes[:, usable] / values[usable]) @ axes[:, usable].T
+
+
+def _coef_covariance(hessian, p):
+    """Covariance of the first p parameters, the fixed effects.
+
+    Nothing is certain about a fixed effect because the likelihood is flat there, as
+    under separation: the least curvature is that of the ridge.
+    """
+    from skglmm.engine.inner import RIDGE
+
+    across = hessian[:p, p:]
+    own = hessian[:p, :p] - 0.5 * across @ _inverse_hessian(hessian[p:, p:]) @ across.T
+    values, axes = np.linalg.eigh(own)
+    return 2.0 * (axes / np.maximum(values, 2.0 * RIDGE)) @ axes.T
 
 
 def _solution(problem, best, out, covariance, log_likelihood, method):
