@@ -121,7 +121,7 @@ def compiled_bound(structure, family, kept):
 
     def call(index, data, nodes, theta):
         aux = variational.initial_aux(structure, inner, index, data)
-        tol = tf.constant(1e-13, tf.float64)
+        tol = tf.constant(1e-20, tf.float64)
         out = variational.evaluate(inner, index, data, nodes, theta, aux, tol)
         return out["value"], out["gradient"], _found(out)
 
@@ -142,7 +142,7 @@ def compiled_laplace(structure, family, quadrature):
     def call(index, data, points, log_weights, phi):
         nodes = (points, log_weights) if quadrature else None
         aux = variational.initial_aux(structure, inner, index, data)
-        tol = tf.constant(1e-13, tf.float64)
+        tol = tf.constant(1e-20, tf.float64)
         out = laplace.evaluate(inner, index, data, nodes, phi, aux, tol)
         return out["value"], out["gradient"], _found(out)
 

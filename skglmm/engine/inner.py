@@ -22,6 +22,9 @@ from skglmm.engine.structure import FLOAT, INT
 RIDGE = 1e-7
 _SHORTEST = 1e-3
 _ROUNDING = 1e-12
+_NOTHING = 1e-15
+_MODE = 1e-8
+_TINY = 1e-100
 _INFINITY = np.float64("inf")
 
 
@@ -112,19 +115,26 @@ class Inner:
         factors : tuple of (q, q) tensors
         start : dict
             ``coef``, ``spherical`` (u by factor), ``variance`` by row and ``eta``, the
-            linear predictor to linearise at first.
+            linear predictor to linearise at first. It need not be that of the effects,
+            and had better not: at other covariances the last linear predictor is much
+            nearer than the last spherical effects.
         nodes : (2, K) tensor
         tol : scalar tensor
-            Decrease of the objective at which to stop.
+            Bound on the decrease that the end may leave over. A mode is found far
+            more exactly: log|M| is not stationary there, and the fixed effects, which
+            do not move, may be known much worse than the sum with the random ones.
         max_iter : int scalar tensor
 
         Returns
         -------
         end : dict
-            ``value`` of the objective, ``coef``, ``spherical``, ``effects``,
-            ``scores`` (q, J), ``variance`` and ``eta`` by row, ``normal`` X'V^-1 X and,
-            if `spread`, ``posterior`` and ``information``.
+            ``value`` of the objective, ``slack``, what may be left over, ``coef``,
+            ``spherical``, ``effects``, ``scores`` (q, J), ``variance`` and ``eta`` by
+            row, ``normal`` X'V^-1 X and, if `spread`, ``posterior`` and
+            ``information``.
         """
+        if not self.spread:
+            tol = _MODE * tf.minimum(tol, tol * tol)
         structure, n_levels = self.structure, index["n_levels"]
         offset, x = data["offset"], data["X"]
         sizes = list(enumerate(structure.n_effects))
@@ -148,6 +158,7 @@ class Inner:
             "normal": tf.zeros([p, p], FLOAT),
             "alone": tf.zeros([p, p], FLOAT),
             "penalty": tf.zeros([], FLOAT),
+            "slack": tf.zeros([], FLOAT),
         }
         if self.spread:
             blank = tuple(tf.zeros([q, q, n_levels[r]], FLOAT) for r, q in sizes)
@@ -229,13 +240,18 @@ class Inner:
                 )
                 for name in new
             }
-            done = (took & (tf.abs(change) < tol)) | (step < _SHORTEST)
+            slack = self._left_over(s, new)
+            done = took & fresh & (slack < tol)
+            still = tf.abs(change) < _NOTHING * (1.0 + tf.abs(value))
+            done |= took & still & (slack >= 0.5 * s["slack"])
+            done |= step < _SHORTEST
             return (
                 kept
                 | {
                     "to_coef": to_coef,
                     "to_spherical": to_spherical,
                     "step": step,
+                    "slack": slack,
                     "n": s["n"] + 1,
                     "done": done,
                 },
@@ -253,6 +269,23 @@ class Inner:
                 tf.matmul(t, u) for t, u in zip(factors, end["spherical"], strict=True)
             ),
         }
+
+    def _left_over(self, old, new):
+        """Upper bound of what the next full step could gain, after a full step.
+
+        With H = Z'WZ + Sigma^-1 the next Newton step is H^-1 Z'r for the change r of
+        the scores that the linearisation missed, and r'Z H^-1 Z'r <= sum r_i^2 / w_i.
+        For the posterior covariance, weights that are wrong by d_i cost
+        tr((V Z'dZ)^2) / 2 <= sum d_i^2 v_i / (2 w_i).
+        """
+        used = new["used"]
+        missed = new["score"] - old["score"] + used * (new["eta"] - old["eta"])
+        scale = 1.0 / (used + _TINY)
+        left = tf.reduce_sum(missed * missed * scale)
+        if self.spread:
+            wrong = new["weight"] - used
+            left += 0.5 * tf.reduce_sum(wrong * wrong * new["variance"] * scale)
+        return left
 
     def _spread(self, index, data, factors, matrices, state):
         """Posterior blocks, row variances and the bound's remaining terms."""

@@ -113,6 +113,8 @@ def compiled_solve(structure):
             out = evaluate(structure, index, statistics, theta, n_rows, reml)
             return {
                 "value": out["value"],
+                "slack": tf.zeros([], FLOAT),
+                "stiffness": tf.zeros([], FLOAT),
                 "gradient": out["gradient"],
                 "inverse": optimizers.inverse_metric(
                     out["metric"], n_rows, (out["pull"], out["n"])

@@ -21,9 +21,8 @@ GOOD_ENOUGH = 1e-4
 FLAT = 1e-8
 # Length of the gradient step that replaces a model which no step confirms.
 _PLAIN = 0.1
-# Steps of differences: a share of the metric's axes, and neither longer than that nor
-# shorter than rounding allows.
-_SHARE, _SHORT = 1e-2, 1e-6
+# Steps of differences are neither shorter than rounding allows nor much longer than T.
+_SHORT, _LONG = 1e-6, 1e-2
 
 
 def initial_state(theta, max_iter, aux=(), promise=float("inf")):
@@ -40,7 +39,8 @@ def initial_state(theta, max_iter, aux=(), promise=float("inf")):
         "inverse": tf.eye(k, dtype=FLOAT),
         "trial": theta,
         "step": tf.ones([], FLOAT),
-        "decrement": tf.convert_to_tensor(promise, FLOAT),
+        "decrement": tf.constant(float("inf"), FLOAT),
+        "promise": tf.convert_to_tensor(promise, FLOAT),
         "warm": tf.constant(True),
         "n_evaluations": tf.constant(0, INT),
         "status": tf.constant(RUNNING, INT),
@@ -91,7 +91,9 @@ def advance(fun, state, tol, n_warm):
     fun : callable
         Maps a trial point, ``aux`` and the decrease that the last accepted point
         promised (infinite at first; an inner problem need not be solved to more than
-        a small share of it) to a dict with ``value``, ``gradient``,
+        a small share of it) to a dict with ``value``, ``slack`` (what an inner problem
+        left over), ``gradient``, ``stiffness`` (the square of the gradient's error is
+        at most that times the slack),
         ``inverse`` (an inverse metric), ``fixed_point`` (the next point of the
         warm phase) and ``aux`` (tensors that warm-start the next evaluation).
     state : dict
@@ -100,7 +102,7 @@ def advance(fun, state, tol, n_warm):
     n_warm : int scalar tensor
         Evaluations after which the fixed point gives way to BFGS, at least one.
     """
-    out = fun(state["trial"], state["aux"], state["decrement"])
+    out = fun(state["trial"], state["aux"], state["promise"])
     value, gradient = out["value"], out["gradient"]
     n_evaluations = state["n_evaluations"] + 1
     warm = state["warm"]
@@ -144,12 +146,16 @@ def advance(fun, state, tol, n_warm):
     along = -tf.linalg.matvec(plain, new_gradient)
     trial = tf.where(lost, theta + along, trial)
 
-    done = ~still_warm & fresh & (0.5 * decrement < tol)
+    done = ~still_warm & fresh & (0.5 * decrement < tol) & ~(out["slack"] > tol)
     flat = ~fresh & finite & (step * decrement < 100.0 * rounding)
     stuck = ~fresh & (step < SHORTEST)
     status = tf.where(
         done, CONVERGED, tf.where(flat, PRECISION, tf.where(stuck, STUCK, RUNNING))
     )
+    # where the parameters are known badly, a small error of the gradient counts much
+    spread = out["stiffness"] * tf.linalg.trace(inverse)
+    promise = tf.where(warm & ~accepted, state["promise"], decrement / (1.0 + spread))
+
     n_history = tf.shape(state["history"])[0]
     place = tf.minimum(n_evaluations, n_history) - 1
     here = tf.range(n_history) == place
@@ -161,6 +167,7 @@ def advance(fun, state, tol, n_warm):
         "trial": trial,
         "step": step,
         "decrement": decrement,
+        "promise": promise,
         "warm": still_warm,
         "n_evaluations": n_evaluations,
         "status": status,
@@ -206,11 +213,11 @@ def report(state):
     }
 
 
-def differences(fun, state, output, wanted):
+def differences(fun, state, output, wanted, length):
     """Hessian of the objective by differences of its exact gradient.
 
-    The steps go along the principal axes of the inverse metric, a hundredth of each
-    axis: a direction in which the objective is flat mixes with no other.
+    The steps go along the principal axes of the inverse metric: a direction in which
+    the objective is flat mixes with no other.
 
     Parameters
     ----------
@@ -222,6 +229,8 @@ def differences(fun, state, output, wanted):
         What to difference beside the gradient: maps the objective's result to (p,).
     wanted : bool scalar tensor
         Whether to do it at all; zeros otherwise.
+    length : float
+        Length of the steps, in units of each axis.
 
     Returns
     -------
@@ -236,8 +245,8 @@ def differences(fun, state, output, wanted):
         return tf.zeros([0, 0], FLOAT), tf.zeros([p, 0], FLOAT)
     k = k or tf.shape(theta)[0]
     sizes, axes = tf.linalg.eigh(state["inverse"])
-    steps = _SHARE * tf.sqrt(tf.maximum(sizes, 0.0))
-    steps = tf.clip_by_value(steps, _SHORT, _SHARE)
+    steps = length * tf.sqrt(tf.maximum(sizes, 0.0))
+    steps = tf.clip_by_value(steps, _SHORT, _LONG)
     promise = tf.zeros([], FLOAT)
 
     def along(a, hessian, slopes):

@@ -19,6 +19,9 @@ from skglmm.engine.inner import Inner
 from skglmm.engine.structure import FLOAT, INT, graph, index_spec, rows_spec, vector
 
 INNER_STEPS = 50
+# Length of the steps of differences, in units of the metric's axes, at which the
+# objective changes by its square, and what the inner problem may leave over there.
+_STEP, _EXACT = 0.05, 1e-7
 
 
 def data_spec(structure):
@@ -44,7 +47,6 @@ def initial_aux(structure, inner, index, data):
         ),
         "variance": tf.zeros_like(eta),
         "eta": eta,
-        "fresh": tf.constant(True),
         "turns": tf.constant(0, INT),
         "estimates": blank_estimates(structure, index, p),
     }
@@ -64,22 +66,14 @@ def blank_estimates(structure, index, p):
     }
 
 
-def restart(inner, data, factors, aux):
-    """Where the inner problem begins: at the last solution, in spherical terms."""
-    effects = [tf.matmul(t, u) for t, u in zip(factors, aux["spherical"], strict=True)]
-    eta = inner.eta(data, aux["coef"], effects)
-    return aux | {"eta": tf.where(aux["fresh"], aux["eta"], eta)}
+def inner_tolerance(promise, tol, exact=_EXACT):
+    """How much the inner problem may leave over when the outer promises a decrease.
 
-
-def inner_tolerance(promise, tol):
-    """How exactly to solve the inner problem when the outer promises a decrease.
-
-    A promise of zero asks for all that can be had: a gradient to be differenced. What
-    is left undone is about a hundredth of the last inner decrease, because the loop
-    converges that fast.
+    The gradient is wrong by the root of its share: a hundredth leaves it right to a
+    tenth. A promise of zero asks for a gradient to be differenced, `exact` for that.
     """
-    share = tf.clip_by_value(1e-2 * promise, tol, 1e8 * tol)
-    return tf.where(promise > 0.0, share, 0.1 * tol)
+    share = tf.clip_by_value(1e-2 * promise, 1e-5 * tol, 1e8 * tol)
+    return tf.where(promise > 0.0, share, exact)
 
 
 def first_promise(n_warm):
@@ -92,15 +86,18 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
     """Bound, gradient and metric at theta, the inner problem solved."""
     structure = inner.structure
     factors = covariance.to_factors(structure, theta)
-    start = restart(inner, data, factors, aux)
     end = inner.run(
-        index, data, factors, start, nodes, tol, tf.constant(INNER_STEPS, INT)
+        index, data, factors, aux, nodes, tol, tf.constant(INNER_STEPS, INT)
     )
     terms = covariance_terms(
         structure, factors, list(end["scores"]), list(end["information"])
     )
     return {
         "value": end["value"],
+        "slack": end["slack"],
+        "stiffness": 16.0 * tf.add_n([tf.reduce_sum(h * h) for h in end["scores"]])
+        if end["scores"]
+        else tf.zeros([], FLOAT),
         "gradient": terms["gradient"],
         "inverse": optimizers.inverse_metric(
             terms["metric"], tf.reduce_sum(data["weight"])
@@ -111,7 +108,6 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
             "spherical": end["spherical"],
             "variance": end["variance"],
             "eta": end["eta"],
-            "fresh": tf.constant(False),
             "turns": aux["turns"] + end["n"],
             "estimates": {
                 "normal": end["normal"],
@@ -140,7 +136,7 @@ def compiled_solve(structure, family, kept=None):
         state = optimizers.initial_state(theta, max_iter, aux, first_promise(n_warm))
         state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
         hessian, slopes = optimizers.differences(
-            fun, state, lambda out: out["aux"]["coef"], wanted
+            fun, state, lambda out: out["aux"]["coef"], wanted, _STEP
         )
         return optimizers.summary(state), state["aux"], hessian, slopes
 
