@@ -25,8 +25,9 @@ from skglmm._table import Table
 from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
 
-# Standard error of a column's whole effect beyond which it separates the outcomes.
-_SEPARATED = 10.0
+# A column separates the outcomes if its whole effect is larger than the one, and the
+# standard error of that is larger than the other.
+_FAR, _SEPARATED = 5.0, 50.0
 
 
 class BaseMixedModel(BaseEstimator):
@@ -114,18 +115,21 @@ class BaseMixedModel(BaseEstimator):
             _groups.encode(parts, term.name, names)
             for term, (parts, names) in zip(terms, labels, strict=True)
         ]
+        rows = np.arange(len(y))
         if weight is None:
             weight = np.ones(len(y))
         elif np.any(weight == 0):
             present = weight > 0
+            rows = rows[present]
             y, weight = y[present], weight[present]
             design_matrix = design_matrix[present]
             special = {name: v[present] for name, v in special.items()}
             encoded = [_present_levels(c[present], levels) for c, levels in encoded]
         self._check_rows(y)
         self._check_factors(terms, encoded, weight)
-        messages += family.check(y, special.get("trials"))
-        offset, trials = self._offset(special), special.get("trials")
+        offset, trials = self._offset(special, rows), special.get("trials")
+        messages += family.check(y, trials, rows)
+        hopeless = family.no_maximum(y, trials)
 
         factors = [
             Factor(codes, len(levels), term.n_effects, not term.slopes, term.covariance)
@@ -182,12 +186,12 @@ class BaseMixedModel(BaseEstimator):
         self._fixed_columns = tuple(fixed)
         self._named = columns
         self._from_metadata = groups is not None
-        self._column_scale = design_matrix.std(axis=0)
+        self._column_range = np.ptp(design_matrix, axis=0)
         self.solver_ = solver
         self._store_fixed(names, solution, fixed_coding)
         self._store_random(terms, encoded, recodings, solution)
         self._store_likelihood(solution, fixed_coding, factors, weight)
-        self._report(messages, solution, terms)
+        self._report(messages, solution, terms, hopeless)
         return self
 
     def _check_target(self, y, table):
@@ -261,9 +265,10 @@ class BaseMixedModel(BaseEstimator):
         n_rows = weight.sum()
         for term, (_, levels) in zip(terms, encoded, strict=True):
             if len(levels) < 2:
+                only = _plain(levels[0])
                 raise ValueError(
-                    f"The factor {term.name!r} has one level ({levels[0]!r}): its "
-                    "variance cannot be estimated. Leave it out of groups."
+                    f"The factor {term.name!r} has one level ({only!r}): its variance "
+                    "cannot be estimated. Leave it out of groups."
                 )
             if self._family == "gaussian" and term.intercept and len(levels) >= n_rows:
                 raise ValueError(
@@ -279,7 +284,7 @@ class BaseMixedModel(BaseEstimator):
         return solver
 
     @staticmethod
-    def _offset(special):
+    def _offset(special, rows=None):
         """Offset of the linear predictor, the log of the exposure included."""
         offset = special.get("offset")
         exposure = special.get("exposure")
@@ -287,8 +292,9 @@ class BaseMixedModel(BaseEstimator):
             return offset
         low = np.flatnonzero(exposure <= 0)
         if len(low):
+            row = low[0] if rows is None else rows[low[0]]
             raise ValueError(
-                f"The exposure of row {low[0]} is {exposure[low[0]]:g}: exposures are "
+                f"The exposure of row {row} is {exposure[low[0]]:g}: exposures are "
                 "positive (a count over no time or area says nothing; drop such rows)."
             )
         return np.log(exposure) if offset is None else offset + np.log(exposure)
@@ -316,6 +322,8 @@ class BaseMixedModel(BaseEstimator):
         covariance = coding.transform @ solution.coef_covariance @ coding.transform.T
         std_error = np.sqrt(np.diag(covariance))
         std_error[coding.aliased] = np.nan
+        covariance[coding.aliased] = covariance[:, coding.aliased] = np.nan
+        self._coef_covariance = covariance
         first = int(self.fit_intercept)
         self.intercept_ = float(estimate[0]) if first else 0.0
         self.coef_ = estimate[first:]
@@ -372,14 +380,20 @@ class BaseMixedModel(BaseEstimator):
         self.history_ = solution.history
         self.singular_ = bool(solution.singular)
 
-    def _report(self, messages, solution, terms):
+    def _report(self, messages, solution, terms, hopeless):
         """At most one warning, with all there is to say."""
-        if solution.outcome is not None:
+        if hopeless is not None:
+            messages.append(
+                f"{hopeless}. The likelihood has no maximum, and the estimates are as "
+                "far out as they had to be: collect more data"
+            )
+        elif solution.outcome is not None:
             messages.append(
                 f"the fit did not converge: {solution.outcome}. Give the solver a "
                 "larger max_iter, or simplify the random effects"
             )
-        messages += self._separation(solution)
+        if hopeless is None:
+            messages += self._separation()
         for r in solution.singular:
             name = terms[r].name
             if not np.any(np.diag(self.random_effects_covariance_[name]) > 0):
@@ -395,28 +409,45 @@ class BaseMixedModel(BaseEstimator):
                 )
         if messages:
             text = "; ".join(messages)
-            bare = len(messages) == 1 and solution.outcome is None
+            bare = len(messages) == 1 and solution.outcome is None and not hopeless
             category = ConvergenceWarning
             if bare and not solution.singular:
                 category = UserWarning
             warnings.warn(text[0].upper() + text[1:] + ".", category, stacklevel=4)
 
-    def _separation(self, solution):
+    def _separation(self):
         """Name the columns whose coefficients want to be infinite."""
         if self._family == "gaussian":
             return []
-        scale = np.append(np.ones(int(self.fit_intercept)), self._column_scale)
-        frame = self.fixed_effects_
+        first = int(self.fit_intercept)
+        frame, scale = self.fixed_effects_.iloc[first:], self._column_range
         size = np.abs(frame["estimate"].to_numpy()) * scale
         loose = frame["std_error"].to_numpy() * scale > _SEPARATED
-        names = [repr(n) for n in frame.index[loose & (size > 0.5 * _SEPARATED)]]
+        names = list(frame.index[loose & (size > _FAR)])
+        if first and not names and self._is_intercept_loose():
+            names = ["Intercept"]
         if not names:
             return []
+        *most, last = map(repr, names)
+        named = (
+            f"{', '.join(most)} and {last} separate" if most else f"{last} separates"
+        )
         return [
-            f"{', '.join(names)} separates the outcomes completely: the likelihood "
-            "grows without end in that direction, and the estimate is as large as it "
-            "had to be. Drop the column, merge its rare categories or collect more data"
+            f"{named} the outcomes completely: the likelihood grows without end in "
+            "that direction, and the estimate is as large as it had to be. Drop the "
+            "column, merge its rare categories or collect more data"
         ]
+
+    def _is_intercept_loose(self):
+        """Whether the level of the linear predictor wants to be infinite.
+
+        Far from the data it may well be uncertain: what counts is its error with the
+        coefficients known.
+        """
+        known = ~np.isnan(np.diag(self._coef_covariance))
+        precision = np.linalg.pinv(self._coef_covariance[np.ix_(known, known)])
+        error = 1.0 / np.sqrt(max(precision[0, 0], 1e-300))
+        return error > _SEPARATED and abs(np.ravel(self.intercept_)[0]) > _FAR
 
     # ------------------------------------------------------------- prediction
 
@@ -483,11 +514,13 @@ class BaseMixedModel(BaseEstimator):
 
     def _explained_deviance(self, X, y, sample_weight, groups):
         mean, special = self._mean(X, groups, "conditional")
+        family = FAMILIES[self._family]
         y = column_or_1d(y).astype(np.float64)
+        check_consistent_length(y, mean)
+        assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
         trials = special.get("trials", np.ones(len(y)))
-        return explained_deviance(
-            FAMILIES[self._family], y, mean, trials, sample_weight
-        )
+        family.check(y, trials, np.arange(len(y)))
+        return explained_deviance(family, y, mean, trials, sample_weight)
 
     def _levels(self, table, groups, level):
         """Term, level and row values of every factor, for new rows."""
@@ -524,9 +557,14 @@ class BaseMixedModel(BaseEstimator):
     def _labels_to_predict(self, table, groups):
         if not self._from_metadata:
             if groups is not None:
+                source = "was fitted without groups"
+                if self.groups is not None:
+                    source = (
+                        "reads its groups from X "
+                        f"(groups={self.groups!r} in the constructor)"
+                    )
                 raise ValueError(
-                    "groups= was given to a model that reads its groups from X "
-                    f"(groups={self.groups!r} in the constructor): leave it out."
+                    f"groups= was given to a model that {source}: leave it out."
                 )
             return [_groups.term_labels(table, term)[0] for term in self._terms]
         if groups is None:
@@ -551,6 +589,11 @@ class BaseMixedModel(BaseEstimator):
                 f"model was fitted with {', '.join(map(repr, names))}."
             )
         return [[part] for part in labels]
+
+
+def _plain(label):
+    """A label as the user would type it."""
+    return label.item() if isinstance(label, np.generic) else label
 
 
 def _least_squares(y, border, weight):

@@ -5,7 +5,11 @@ from scipy.special import logit
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import (
+    assert_all_finite,
+    check_consistent_length,
+    column_or_1d,
+)
 
 from skglmm._base import BaseMixedModel
 
@@ -163,6 +167,8 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
     def _check_target(self, y, table):
         y = column_or_1d(y, warn=True)
         check_consistent_length(y, np.empty(table.n_rows))
+        if y.dtype.kind == "f":
+            assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
         check_classification_targets(y)
         found = type_of_target(y, input_name="y", raise_unknown=True)
         if found != "binary":

@@ -62,8 +62,6 @@ def successes(y):
 # The checks fit without groups, separable classes, fractional counts, and groups
 # without variance: the models say so.
 @pytest.mark.filterwarnings("ignore::UserWarning")
-# scikit-learn's type_of_target casts a target of infinities before it refuses it.
-@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
 def test_scikit_learn_finds_nothing_to_object_to(estimator, check):
     check(estimator)
 
