@@ -1,37 +1,33 @@
-"""The one path from a table to fitted attributes, and from a table to predictions."""
+"""The one path from a table to fitted attributes."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
     assert_all_finite,
     check_consistent_length,
-    check_is_fitted,
     column_or_1d,
     validate_data,
 )
 
-from skglmm import _groups, _prediction
+from skglmm import _groups
 from skglmm._coding import code_fixed, code_random
 from skglmm._design import Factor, build_design
-from skglmm._families import FAMILIES, explained_deviance
+from skglmm._families import FAMILIES
+from skglmm._prediction import row_offset, row_values
+from skglmm._predictor import PredictorMixin
+from skglmm._report import report, separated_columns
 from skglmm._table import Table
 from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
 
-# A column separates the outcomes if its whole effect is larger than the one, and the
-# standard error of that is larger than the other.
-_FAR, _SEPARATED = 5.0, 50.0
 
-
-class BaseMixedModel(BaseEstimator):
-    """Base of the mixed models: groups, fitting and prediction.
+class BaseMixedModel(PredictorMixin, BaseEstimator):
+    """Base of the mixed models: groups and fitting; prediction is in the mixin.
 
     A subclass names its family and offers the parameters of its constructor.
     """
@@ -57,8 +53,6 @@ class BaseMixedModel(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = self.groups is not None
         return tags
-
-    # ---------------------------------------------------------------- fitting
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, groups=None):
@@ -127,7 +121,7 @@ class BaseMixedModel(BaseEstimator):
             encoded = [_present_levels(c[present], levels) for c, levels in encoded]
         self._check_rows(y)
         self._check_factors(terms, encoded, weight)
-        offset, trials = self._offset(special, rows), special.get("trials")
+        offset, trials = row_offset(special, rows), special.get("trials")
         messages += family.check(y, trials, rows)
         hopeless = family.no_maximum(y, trials)
 
@@ -141,7 +135,7 @@ class BaseMixedModel(BaseEstimator):
         place = {at: k for k, at in enumerate(fixed)}
         z, recodings = [], []
         for term in terms:
-            values = _row_values(term, lambda at: design_matrix[:, place[at]], len(y))
+            values = row_values(term, lambda at: design_matrix[:, place[at]], len(y))
             recoding = np.eye(1)
             if values is not None:
                 recoding = code_random(values, weight, term.covariance)
@@ -186,12 +180,19 @@ class BaseMixedModel(BaseEstimator):
         self._fixed_columns = tuple(fixed)
         self._named = columns
         self._from_metadata = groups is not None
-        self._column_range = np.ptp(design_matrix, axis=0)
         self.solver_ = solver
         self._store_fixed(names, solution, fixed_coding)
         self._store_random(terms, encoded, recodings, solution)
         self._store_likelihood(solution, fixed_coding, factors, weight)
-        self._report(messages, solution, terms, hopeless)
+        separated = []
+        if family.name != "gaussian":
+            separated = separated_columns(
+                self.fixed_effects_,
+                self._coef_covariance,
+                np.ptp(design_matrix, axis=0),
+                self.fit_intercept,
+            )
+        report(messages, solution, self.random_effects_covariance_, separated, hopeless)
         return self
 
     def _check_target(self, y, table):
@@ -283,22 +284,6 @@ class BaseMixedModel(BaseEstimator):
         solver._validate_params()
         return solver
 
-    @staticmethod
-    def _offset(special, rows=None):
-        """Offset of the linear predictor, the log of the exposure included."""
-        offset = special.get("offset")
-        exposure = special.get("exposure")
-        if exposure is None:
-            return offset
-        low = np.flatnonzero(exposure <= 0)
-        if len(low):
-            row = low[0] if rows is None else rows[low[0]]
-            raise ValueError(
-                f"The exposure of row {row} is {exposure[low[0]]:g}: exposures are "
-                "positive (a count over no time or area says nothing; drop such rows)."
-            )
-        return np.log(exposure) if offset is None else offset + np.log(exposure)
-
     def _start(self, terms, engine, recodings):
         """Relative factors of an earlier fit, in engine order, for a warm start."""
         if not (self.warm_start and hasattr(self, "random_effects_covariance_")):
@@ -325,6 +310,11 @@ class BaseMixedModel(BaseEstimator):
         covariance[coding.aliased] = covariance[:, coding.aliased] = np.nan
         self._coef_covariance = covariance
         first = int(self.fit_intercept)
+        # the errors of the coefficients are this times independent standard ones
+        self._coef_half = np.zeros((1 + len(names), len(solution.coef)))
+        self._coef_half[1 - first :] = (
+            coding.transform @ _half(solution.coef_covariance)[0]
+        )
         self.intercept_ = float(estimate[0]) if first else 0.0
         self.coef_ = estimate[first:]
         self.coef_names_ = list(names)
@@ -336,6 +326,9 @@ class BaseMixedModel(BaseEstimator):
     def _store_random(self, terms, encoded, recodings, solution):
         self.random_effects_, self.random_effects_std_ = {}, {}
         self.random_effects_covariance_, self._posteriors = {}, {}
+        self._shifts = {}
+        cross = getattr(solution, "cross", None)
+        inverse = _half(solution.coef_covariance)[1]
         for r, (term, (_, levels), recoding) in enumerate(
             zip(terms, encoded, recodings, strict=True)
         ):
@@ -345,6 +338,9 @@ class BaseMixedModel(BaseEstimator):
             blocks = recoding @ blocks @ recoding.T
             variance = np.diagonal(blocks, axis1=1, axis2=2)
             self._posteriors[term.name] = blocks
+            if cross is not None:
+                covariance = np.moveaxis(cross[r], -1, 0)
+                self._shifts[term.name] = recoding @ covariance @ inverse
             self.random_effects_[term.name] = pd.DataFrame(b, levels, effects)
             self.random_effects_std_[term.name] = pd.DataFrame(
                 np.sqrt(np.maximum(variance, 0.0)), levels, effects
@@ -380,220 +376,20 @@ class BaseMixedModel(BaseEstimator):
         self.history_ = solution.history
         self.singular_ = bool(solution.singular)
 
-    def _report(self, messages, solution, terms, hopeless):
-        """At most one warning, with all there is to say."""
-        if hopeless is not None:
-            messages.append(
-                f"{hopeless}. The likelihood has no maximum, and the estimates are as "
-                "far out as they had to be: collect more data"
-            )
-        elif solution.outcome is not None:
-            messages.append(
-                f"the fit did not converge: {solution.outcome}. Give the solver a "
-                "larger max_iter, or simplify the random effects"
-            )
-        if hopeless is None:
-            messages += self._separation()
-        for r in solution.singular:
-            name = terms[r].name
-            if not np.any(np.diag(self.random_effects_covariance_[name]) > 0):
-                messages.append(
-                    f"the variance of {name!r} is estimated as zero: the model is the "
-                    "same without it"
-                )
-            else:
-                messages.append(
-                    f"the covariance of the effects of {name!r} is estimated as "
-                    "singular: a simpler one (fewer slopes, or covariance='diag') "
-                    "fits as well"
-                )
-        if messages:
-            text = "; ".join(messages)
-            bare = len(messages) == 1 and solution.outcome is None and not hopeless
-            category = ConvergenceWarning
-            if bare and not solution.singular:
-                category = UserWarning
-            warnings.warn(text[0].upper() + text[1:] + ".", category, stacklevel=4)
-
-    def _separation(self):
-        """Name the columns whose coefficients want to be infinite."""
-        if self._family == "gaussian":
-            return []
-        first = int(self.fit_intercept)
-        frame, scale = self.fixed_effects_.iloc[first:], self._column_range
-        size = np.abs(frame["estimate"].to_numpy()) * scale
-        loose = frame["std_error"].to_numpy() * scale > _SEPARATED
-        names = list(frame.index[loose & (size > _FAR)])
-        if first and not names and self._is_intercept_loose():
-            names = ["Intercept"]
-        if not names:
-            return []
-        *most, last = map(repr, names)
-        named = (
-            f"{', '.join(most)} and {last} separate" if most else f"{last} separates"
-        )
-        return [
-            f"{named} the outcomes completely: the likelihood grows without end in "
-            "that direction, and the estimate is as large as it had to be. Drop the "
-            "column, merge its rare categories or collect more data"
-        ]
-
-    def _is_intercept_loose(self):
-        """Whether the level of the linear predictor wants to be infinite.
-
-        Far from the data it may well be uncertain: what counts is its error with the
-        coefficients known.
-        """
-        known = ~np.isnan(np.diag(self._coef_covariance))
-        precision = np.linalg.pinv(self._coef_covariance[np.ix_(known, known)])
-        error = 1.0 / np.sqrt(max(precision[0, 0], 1e-300))
-        return error > _SEPARATED and abs(np.ravel(self.intercept_)[0]) > _FAR
-
-    # ------------------------------------------------------------- prediction
-
-    def linear_predictor(self, X, *, groups=None, level="conditional"):
-        """Linear predictor of each row.
-
-        Parameters
-        ----------
-        X : dataframe or array-like of shape (n_samples, n_features)
-            Columns as in `fit`.
-        groups : array-like or dataframe of shape (n_samples,) or \
-(n_samples, n_factors), default=None
-            Group labels, for a model that was fitted with ``fit(groups=)``.
-        level : {"conditional", "population"}, default="conditional"
-            Whether to add the effects of the levels seen in fit; ``"population"``
-            treats every level as unseen.
-
-        Returns
-        -------
-        eta : ndarray of shape (n_samples,)
-            Fixed part, offset and random effects, in the units of the linear
-            predictor. A level not seen in fit adds nothing, row by row.
-        """
-        return self._predict_parts(X, groups, level)[0]
-
-    def _predict_parts(self, X, groups, level, *, spread=False):
-        """Linear predictor, variance of its random part, and the columns with a role.
-
-        The variance is 0.0 unless `spread`.
-        """
-        check_is_fitted(self)
-        if level not in ("conditional", "population"):
-            raise ValueError(
-                f"level must be 'conditional' or 'population', got {level!r}."
-            )
-        table = Table(X)
-        validate_data(self, X, reset=False, skip_check_array=True)
-        special = {
-            name: table.numeric([at], name)[:, 0] for name, at in self._named.items()
-        }
-        levels = self._levels(table, groups, level)
-        effects, spreads = [], []
-        for term, codes, z in levels:
-            b = self.random_effects_[term.name].to_numpy()
-            effects.append((codes, z, b))
-            prior = self.random_effects_covariance_[term.name]
-            spreads.append((codes, z, self._posteriors[term.name], prior))
-        eta = _prediction.linear_predictor(
-            table.numeric(self._fixed_columns),
-            np.ravel(self.coef_),
-            float(np.ravel(self.intercept_)[0]),
-            self._offset(special),
-            effects,
-        )
-        variance = 0.0
-        if spread:
-            variance = _prediction.random_variance(table.n_rows, spreads)
-        return eta, variance, special
-
-    def _mean(self, X, groups, level):
-        """Mean of the response, random effects integrated out."""
-        eta, variance, special = self._predict_parts(X, groups, level, spread=True)
-        return FAMILIES[self._family].integrated_mean(eta, variance), special
-
-    def _explained_deviance(self, X, y, sample_weight, groups):
-        mean, special = self._mean(X, groups, "conditional")
-        family = FAMILIES[self._family]
-        y = column_or_1d(y).astype(np.float64)
-        check_consistent_length(y, mean)
-        assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
-        trials = special.get("trials", np.ones(len(y)))
-        family.check(y, trials, np.arange(len(y)))
-        return explained_deviance(family, y, mean, trials, sample_weight)
-
-    def _levels(self, table, groups, level):
-        """Term, level and row values of every factor, for new rows."""
-        population = level == "population"
-        labels = [None] * len(self._terms)
-        if not population:
-            labels = self._labels_to_predict(table, groups)
-        unseen, out = [], []
-        for term, parts in zip(self._terms, labels, strict=True):
-            levels = self.random_effects_[term.name].index
-            if population:
-                codes = np.full(table.n_rows, -1, dtype=np.int32)
-            else:
-                codes = _groups.lookup(levels, parts)
-                if self.handle_unknown != "ignore" and np.any(codes < 0):
-                    unseen.append(
-                        _groups.unseen_report(term.name, parts, codes, levels)
-                    )
-            z = _row_values(term, lambda at: table.numeric([at])[:, 0], table.n_rows)
-            out.append((term, codes, z))
-        if unseen and self.handle_unknown == "error":
-            raise ValueError(
-                "; ".join(unseen) + ". Use handle_unknown='ignore' to predict such "
-                "rows without an effect."
-            )
-        if unseen:
-            warnings.warn(
-                "; ".join(unseen) + ": they are predicted without an effect.",
-                UserWarning,
-                stacklevel=5,
-            )
-        return out
-
-    def _labels_to_predict(self, table, groups):
-        if not self._from_metadata:
-            if groups is not None:
-                source = "was fitted without groups"
-                if self.groups is not None:
-                    source = (
-                        "reads its groups from X "
-                        f"(groups={self.groups!r} in the constructor)"
-                    )
-                raise ValueError(
-                    f"groups= was given to a model that {source}: leave it out."
-                )
-            return [_groups.term_labels(table, term)[0] for term in self._terms]
-        if groups is None:
-            raise ValueError(
-                "This model was fitted with fit(groups=...): pass groups= here as "
-                "well, or level='population'. Scorers and cross-validation never pass "
-                "it: there, put the groups into X and name them in the constructor."
-            )
-        names = [term.name for term in self._terms]
-        given, labels = _groups.resolve_metadata_terms(groups, table)
-        if len(labels) != len(names):
-            raise ValueError(
-                f"groups has {len(labels)} factors, but the model was fitted with "
-                f"{len(names)} ({', '.join(map(repr, names))})."
-            )
-        by_name = {term.name: part for term, part in zip(given, labels, strict=True)}
-        if set(by_name) == set(names):
-            return [[by_name[name]] for name in names]
-        if len(names) > 1 and hasattr(groups, "columns"):
-            raise ValueError(
-                f"groups has the columns {', '.join(map(repr, by_name))}, but the "
-                f"model was fitted with {', '.join(map(repr, names))}."
-            )
-        return [[part] for part in labels]
-
 
 def _plain(label):
     """A label as the user would type it."""
     return label.item() if isinstance(label, np.generic) else label
+
+
+def _half(covariance):
+    """H with H H' the covariance, and the transpose of its generalised inverse."""
+    if not np.isfinite(covariance).all():
+        return np.full(covariance.shape, np.nan), np.full(covariance.shape, np.nan)
+    values, axes = np.linalg.eigh(covariance)
+    usable = values > 1e-15 * np.max(values, initial=0.0)
+    root = np.sqrt(np.where(usable, values, 1.0))
+    return np.where(usable, axes * root, 0.0), np.where(usable, axes / root, 0.0)
 
 
 def _least_squares(y, border, weight):
@@ -608,17 +404,6 @@ def _least_squares(y, border, weight):
     return origin
 
 
-def _row_values(term, column, n_rows):
-    """Row values (n_rows, q) of a term's effects; None for an intercept alone."""
-    if not term.slopes:
-        return None
-    first = int(term.intercept)
-    values = np.ones((n_rows, term.n_effects))
-    for k, at in enumerate(term.slopes):
-        values[:, first + k] = column(at)
-    return values
-
-
 def _present_levels(codes, levels):
     """Codes and levels after rows have been left out."""
     kept, codes = np.unique(codes, return_inverse=True)
@@ -630,14 +415,17 @@ def _in_user_order(solution, design, factors):
     engine = design.plan.chain + design.plan.core
     place = {user: at for at, user in enumerate(engine)}
     users = range(len(factors))
+    by_level = {"means": solution.means, "posteriors": solution.posteriors}
+    if getattr(solution, "cross", None) is not None:
+        by_level["cross"] = solution.cross
     return replace(
         solution,
         covariances=tuple(solution.covariances[place[r]] for r in users),
-        means=tuple(design.to_user(place[r], solution.means[place[r]]) for r in users),
-        posteriors=tuple(
-            design.to_user(place[r], solution.posteriors[place[r]]) for r in users
-        ),
         singular=tuple(sorted(engine[r] for r in solution.singular)),
+        **{
+            name: tuple(design.to_user(place[r], values[place[r]]) for r in users)
+            for name, values in by_level.items()
+        },
     )
 
 

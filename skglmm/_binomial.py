@@ -46,7 +46,8 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         Column of X that is added to the linear predictor as it is.
     fit_intercept : bool, default=True
         Whether the fixed part has an intercept.
-    solver : {"vi", "laplace"} or instance of a class in `skglmm.solvers`, default="vi"
+    solver : {"vi", "laplace", "mackay"} or instance of a class in `skglmm.solvers`, \
+default="vi"
         Gaussian variational inference, or Laplace's approximation (adaptive
         quadrature with ``Laplace(n_quadrature=...)``).
     handle_unknown : {"ignore", "warn", "error"}, default="ignore"
@@ -262,6 +263,75 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         second = self._mean(X, groups, level)[0] > 0.5
         return self.classes_[second.astype(int)]
 
+    def predict_interval(
+        self, X, coverage=0.95, *, of="mean", groups=None, level="conditional"
+    ):
+        """Interval that holds the probability of the second class.
+
+        Quantiles of the linear predictor, transformed by the inverse link.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        coverage : float, default=0.95
+            Probability of the interval, between 0 and 1.
+        of : {"mean"}, default="mean"
+            A class has no interval; its expectation has.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2)
+            Lower and upper bound of the probability.
+        """
+        if of != "mean":
+            raise ValueError(
+                f"of must be 'mean' for a classifier, got {of!r}: a class has no "
+                "interval, its probability has."
+            )
+        return super().predict_interval(
+            X, coverage, of="mean", groups=groups, level=level
+        )
+
+    def sample_y(
+        self, X, n_samples=1, *, groups=None, level="conditional", random_state=None
+    ):
+        """Random classes.
+
+        Each sample has one draw of the fixed effects and one of the effects of each
+        level, so that its rows depend on each other as rows of new data would.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        n_samples : int, default=1
+            Number of samples of all rows.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+        random_state : int, RandomState instance or None, default=None
+            An integer gives the same samples each time.
+
+        Returns
+        -------
+        y : ndarray of shape (n_rows, n_samples)
+            Labels from `classes_`.
+        """
+        second = super().sample_y(
+            X, n_samples, groups=groups, level=level, random_state=random_state
+        )
+        return self.classes_[second.astype(np.intp)]
+
     def score(self, X, y, sample_weight=None, *, groups=None):
         """Share of rows whose class is predicted correctly.
 
@@ -317,7 +387,8 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         Column of X that holds the number of trials of each row; None means one.
     fit_intercept : bool, default=True
         Whether the fixed part has an intercept.
-    solver : {"vi", "laplace"} or instance of a class in `skglmm.solvers`, default="vi"
+    solver : {"vi", "laplace", "mackay"} or instance of a class in `skglmm.solvers`, \
+default="vi"
         Gaussian variational inference, or Laplace's approximation (adaptive
         quadrature with ``Laplace(n_quadrature=...)``).
     handle_unknown : {"ignore", "warn", "error"}, default="ignore"
@@ -440,7 +511,7 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         tags.target_tags.positive_only = True
         return tags
 
-    def predict(self, X, *, groups=None, level="conditional"):
+    def predict(self, X, *, groups=None, level="conditional", return_std=False):
         """Expected proportion of successes for new rows.
 
         The random effects are integrated out over their posterior (seen levels) or
@@ -456,13 +527,20 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         level : {"conditional", "population"}, default="conditional"
             Whether to use what is known of the levels seen in fit; ``"population"``
             treats every level as unseen.
+        return_std : bool, default=False
+            Whether to return standard deviations as well.
 
         Returns
         -------
         y_pred : ndarray of shape (n_samples,)
-            Proportions between 0 and 1; times the trials, expected successes.
+            Proportions between 0 and 1; times the trials, expected successes. The
+            fixed effects are taken as known.
+        y_std : ndarray of shape (n_samples,)
+            Only with ``return_std=True``: standard deviation of a new proportion
+            among the trials of the row, the root of Var[p] + E[p (1 - p)] / n, the
+            uncertainty of the fixed effects included.
         """
-        return self._mean(X, groups, level)[0]
+        return self._predict(X, groups, level, return_std)
 
     def score(self, X, y, sample_weight=None, *, groups=None):
         """Share of the deviance that the predictions explain, D squared.

@@ -1,20 +1,21 @@
 """What prediction and scoring need to know of a family (numpy only)."""
 
 import numpy as np
-from scipy.special import expit, log_expit, ndtr, xlogy
+from scipy.special import expit, log_expit, ndtri, xlogy
 
-# Variances up to which so many Gauss-Hermite nodes average a logistic curve to 1e-8;
-# beyond, the curve is the narrower function of the two.
-_NODES = ((1.0, 21), (2.25, 35))
-_STEP = 0.75
-_LOGISTIC = _STEP * np.arange(-36, 37)
+from skglmm._mixtures import Counts, Successes, logistic_moments, quantile
+
+# Above this NumPy draws no Poisson variables.
+_LARGEST_MEAN = 9e18
 
 
 class Family:
     """Base of the families.
 
     Methods take the responses y (n,), the trials (n,) or None, and linear predictors
-    that are normal with mean `eta` and a variance (n,).
+    that are normal with mean `eta` and a variance (n,). A new observation is
+    in the units of `integrated_mean`; its `size` (n,) is what else its distribution
+    depends on: the residual variance, the number of trials, or nothing (None).
     """
 
     def check(self, y, trials, rows):
@@ -28,8 +29,27 @@ class Family:
         """Why the likelihood has no maximum for these responses, or None."""
         return None
 
+    def inverse_link(self, eta):
+        """Mean of the response where the linear predictor is known."""
+        raise NotImplementedError
+
     def integrated_mean(self, eta, variance):
         """Mean of the response."""
+        raise NotImplementedError
+
+    def variance(self, eta, variance, size):
+        """Variance of a new observation."""
+        raise NotImplementedError
+
+    def quantile(self, probability, eta, variance, size):
+        """Quantile of a new observation, for a probability that all rows share."""
+        raise NotImplementedError
+
+    def sample(self, eta, size, random):
+        """Observations where the linear predictor is known, in the shape of `eta`.
+
+        `random` is a RandomState, and `size` broadcasts with `eta`.
+        """
         raise NotImplementedError
 
 
@@ -38,9 +58,25 @@ class Gaussian(Family):
 
     name = "gaussian"
 
+    def inverse_link(self, eta):
+        """The linear predictor itself."""
+        return eta
+
     def integrated_mean(self, eta, variance):
         """The linear predictor itself."""
         return eta
+
+    def variance(self, eta, variance, size):
+        """Sum of the two variances."""
+        return variance + size
+
+    def quantile(self, probability, eta, variance, size):
+        """That of a normal variable."""
+        return eta + ndtri(probability) * np.sqrt(variance + size)
+
+    def sample(self, eta, size, random):
+        """Normal variables."""
+        return eta + np.sqrt(size) * random.standard_normal(eta.shape)
 
 
 class Poisson(Family):
@@ -72,9 +108,30 @@ class Poisson(Family):
             "y is zero in every row, so that the best mean is zero and its log is not"
         )
 
+    def inverse_link(self, eta):
+        """exp(eta)."""
+        with np.errstate(over="ignore"):
+            return np.exp(eta)
+
     def integrated_mean(self, eta, variance):
         """exp(m + v / 2), the mean of a lognormal."""
         return np.exp(eta + 0.5 * variance)
+
+    def variance(self, eta, variance, size):
+        """E[mu] + Var[mu] = e^(m + v / 2) + (e^v - 1) e^(2 m + v), of a lognormal."""
+        with np.errstate(over="ignore", divide="ignore"):
+            log_excess = variance + np.log(-np.expm1(-variance))
+            own = np.exp(eta + 0.5 * variance)
+            return own + np.exp(2.0 * eta + variance + log_excess)
+
+    def quantile(self, probability, eta, variance, size):
+        """That of a Poisson variable with lognormal mean."""
+        return quantile(Counts(), probability, eta, variance)
+
+    def sample(self, eta, size, random):
+        """Poisson variables."""
+        mean = np.minimum(self.inverse_link(eta), _LARGEST_MEAN)
+        return random.poisson(mean)
 
     def deviance(self, y, mean, trials):
         """Unit deviances 2 (y log(y / mu) - y + mu)."""
@@ -98,9 +155,10 @@ class Binomial(Family):
             if np.any(bad):
                 at = np.flatnonzero(bad)[0]
                 raise ValueError(
-                    f"Row {rows[at]} has {what} (y={y[at]:g}, trials={trials[at]:g}): "
-                    "y counts the successes among the trials of the row, which the "
-                    "column named in trials= holds (1 without it)."
+                    f"Row {rows[at]} has {what} (y={_number(y[at])}, "
+                    f"trials={_number(trials[at])}): y counts the successes among the "
+                    "trials of the row, which the column named in trials= holds (1 "
+                    "without it)."
                 )
         return []
 
@@ -111,21 +169,29 @@ class Binomial(Family):
             return "no row has a failure: the number is zero in each"
         return None
 
+    def inverse_link(self, eta):
+        """1 / (1 + exp(-eta))."""
+        return expit(eta)
+
     def integrated_mean(self, eta, variance):
         """Mean of 1 / (1 + exp(-eta)), by quadrature."""
-        eta, variance = np.broadcast_arrays(np.asarray(eta, dtype=float), variance)
-        mean, low = np.empty(eta.shape), -np.inf
         if not np.any(variance):
             return expit(eta)
-        for high, n in _NODES:
-            here = (variance > low) & (variance <= high)
-            if np.any(here):
-                mean[here] = _average_hermite(eta[here], variance[here], n)
-            low = high
-        wide = variance > low
-        if np.any(wide):
-            mean[wide] = _average_logistic(eta[wide], variance[wide])
-        return mean
+        return logistic_moments(eta, variance)[0]
+
+    def variance(self, eta, variance, size):
+        """Var[p] + E[p (1 - p)] / n, of the share of successes among n trials."""
+        _, inner, spread = logistic_moments(eta, variance)
+        return spread + inner / size
+
+    def quantile(self, probability, eta, variance, size):
+        """That of the share of successes, whose logit is normal in the mean."""
+        return quantile(Successes(size), probability, eta, variance) / size
+
+    def sample(self, eta, size, random):
+        """Shares of successes among the trials."""
+        trials = np.broadcast_to(size, eta.shape)
+        return random.binomial(trials.astype(np.int64), expit(eta)) / trials
 
     def deviance(self, y, mean, trials):
         """Unit deviances of y successes among trials with probability `mean`."""
@@ -134,25 +200,10 @@ class Binomial(Family):
         return 2.0 * (xlogy(y, y / trials) + xlogy(rest, rest / trials) - fitted)
 
 
-def _average_hermite(eta, variance, n):
-    """Sum over Gauss-Hermite nodes of the normal variable."""
-    x, w = np.polynomial.hermite_e.hermegauss(n)
-    sd, total = np.sqrt(variance), np.zeros_like(eta)
-    for point, weight in zip(x, w / w.sum(), strict=True):
-        total += weight * expit(eta + sd * point)
-    return total
-
-
-def _average_logistic(eta, variance):
-    """P(eta + sd Z > L) for a logistic L, by the trapezoidal rule over L.
-
-    Steps of h leave an error of exp(-2 pi^2 / h), for the density's poles at i pi.
-    """
-    weight = expit(_LOGISTIC) * expit(-_LOGISTIC)
-    scale, total = 1.0 / np.sqrt(variance), np.zeros_like(eta)
-    for point, w in zip(_LOGISTIC, weight / weight.sum(), strict=True):
-        total += w * ndtr((eta + point) * scale)
-    return total
+def _number(value):
+    """A number in few digits, or in all where few would hide that it is not whole."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
 
 
 def explained_deviance(family, y, mean, trials, weight):

@@ -41,7 +41,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         Whether to use the restricted likelihood, which does not underestimate the
         variances for the coefficients it has to estimate. Likelihoods of models with
         different fixed columns compare with ``reml=False`` only.
-    solver : {"vi", "laplace"} or instance of a class in `skglmm.solvers`, default="vi"
+    solver : {"vi", "laplace", "mackay"} or instance of a class in `skglmm.solvers`, \
+default="vi"
         Both are exact for this model and share their code.
     handle_unknown : {"ignore", "warn", "error"}, default="ignore"
         What `predict` does with a label that was not there in fit. Its effect is
@@ -158,7 +159,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         self.verbose = verbose
         self.random_state = random_state
 
-    def predict(self, X, *, groups=None, level="conditional"):
+    def predict(self, X, *, groups=None, level="conditional", return_std=False):
         """Mean of the response for new rows.
 
         Parameters
@@ -171,12 +172,30 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         level : {"conditional", "population"}, default="conditional"
             Whether to add the effects of the levels seen in fit; ``"population"``
             treats every level as unseen.
+        return_std : bool, default=False
+            Whether to return standard deviations as well.
 
         Returns
         -------
         y_pred : ndarray of shape (n_samples,)
             Predictions, in the units of the target.
+        y_std : ndarray of shape (n_samples,)
+            Only with ``return_std=True``: standard deviation of a new observation,
+            from the residual and the uncertainty of the fixed and random effects.
+
+        Examples
+        --------
+        >>> from skglmm import MixedLinearRegressor
+        >>> from skglmm.datasets import load_sleepstudy
+        >>> X, y = load_sleepstudy(return_X_y=True, as_frame=True)
+        >>> model = MixedLinearRegressor(groups="Subject", random_slopes=["Days"])
+        >>> rows = X.iloc[[9, 9]].assign(Subject=["308", "new"])
+        >>> mean, std = model.fit(X, y).predict(rows, return_std=True)
+        >>> mean.round().tolist(), std.round().tolist()
+        ([431.0, 346.0], [33.0, 67.0])
         """
+        if return_std:
+            return self._mean_and_std(X, groups, level)
         return self.linear_predictor(X, groups=groups, level=level)
 
     def score(self, X, y, sample_weight=None, *, groups=None):

@@ -38,7 +38,8 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         positive number; its log joins the offset.
     fit_intercept : bool, default=True
         Whether the fixed part has an intercept.
-    solver : {"vi", "laplace"} or instance of a class in `skglmm.solvers`, default="vi"
+    solver : {"vi", "laplace", "mackay"} or instance of a class in `skglmm.solvers`, \
+default="vi"
         Gaussian variational inference, or Laplace's approximation (adaptive
         quadrature with ``Laplace(n_quadrature=...)``).
     handle_unknown : {"ignore", "warn", "error"}, default="ignore"
@@ -167,7 +168,7 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         tags.target_tags.positive_only = True
         return tags
 
-    def predict(self, X, *, groups=None, level="conditional"):
+    def predict(self, X, *, groups=None, level="conditional", return_std=False):
         """Mean count for new rows.
 
         The random effects are integrated out over their posterior (seen levels) or
@@ -184,13 +185,20 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         level : {"conditional", "population"}, default="conditional"
             Whether to use what is known of the levels seen in fit; ``"population"``
             treats every level as unseen.
+        return_std : bool, default=False
+            Whether to return standard deviations as well.
 
         Returns
         -------
         y_pred : ndarray of shape (n_samples,)
-            Mean counts, for the exposure of each row.
+            Mean counts, for the exposure of each row. The fixed effects are taken as
+            known.
+        y_std : ndarray of shape (n_samples,)
+            Only with ``return_std=True``: standard deviation of a new count, the
+            root of E[mu] + Var[mu], with mu lognormal and the uncertainty of the
+            fixed effects included.
         """
-        return self._mean(X, groups, level)[0]
+        return self._predict(X, groups, level, return_std)
 
     def score(self, X, y, sample_weight=None, *, groups=None):
         """Share of the deviance that the predictions explain, D squared.
