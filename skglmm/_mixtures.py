@@ -252,15 +252,13 @@ def quantile(kind, probability, eta, variance):
     score = ndtri(probability)
     spread = np.sqrt(variance + 1.0 / (kind.information(eta) + 1.0))
     place = eta + score * spread
-    out = np.maximum(kind.count(place), 0.0)
-    rows = np.flatnonzero(out < _MANY)
-    with np.errstate(over="ignore"):
-        many = out >= _MANY
-        out[many] = np.exp(eta[many] + score * np.sqrt(variance[many]))
-    last = kind.n
-    high = np.full(len(eta), np.inf) if last is None else last.astype(float)
-    low = np.full(len(eta), -1.0)
-    before = None
+    low, high = np.full(len(eta), -1.0), np.full(len(eta), np.inf)
+    many = np.zeros(len(eta), dtype=bool)
+    if kind.n is None:
+        many = kind.count(place) > _MANY
+    else:
+        high[:] = kind.n
+    rows, before = np.flatnonzero(~many), None
     for i in range(200):
         rows = rows[high[rows] - low[rows] > 1.0]
         if not len(rows):
@@ -278,11 +276,8 @@ def quantile(kind, probability, eta, variance):
         enough = p >= probability
         high[rows[enough]] = k[enough]
         low[rows[~enough]] = k[~enough]
-        found = np.full(len(eta), np.nan), np.full(len(eta), np.nan)
-        found[0][rows], found[1][rows] = (
-            part.place(k),
-            ndtri(np.clip(p, 1e-9, 1 - 1e-9)),
-        )
+        found = np.full((2, len(eta)), np.nan)
+        found[:, rows] = part.place(k), ndtri(np.clip(p, 1e-9, 1.0 - 1e-9))
         if before is not None:
             with np.errstate(invalid="ignore", divide="ignore"):
                 slope = (found[0] - before[0]) / (found[1] - before[1])
@@ -290,9 +285,9 @@ def quantile(kind, probability, eta, variance):
             spread = np.where(better, slope, spread)
         place[rows] = (found[0] + (score - found[1]) * spread)[rows]
         before = found
-    searched = ~many
-    out[searched] = high[searched]
-    return out
+    with np.errstate(over="ignore"):
+        high[many] = np.exp(eta[many] + score * np.sqrt(variance[many]))
+    return high
 
 
 def _hermite(n):

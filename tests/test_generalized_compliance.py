@@ -25,6 +25,12 @@ class Halves(MixedBinomialRegressor):
     among trials; everything but the target is the model's own.
     """
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # one column less explains too little of a half
+        tags.regressor_tags.poor_score = self.groups is not None
+        return tags
+
     def fit(self, X, y, sample_weight=None, *, groups=None):
         return super().fit(X, successes(y), sample_weight, groups=groups)
 
@@ -57,6 +63,7 @@ def successes(y):
         MixedLogisticRegressor(),
         MixedLogisticRegressor(groups=0),
         Halves(),
+        Halves(groups=0),
     ]
 )
 # The checks fit without groups, separable classes, fractional counts, and groups
