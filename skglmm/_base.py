@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -171,6 +172,9 @@ class BaseMixedModel(PredictorMixin, BaseEstimator):
             trials=trials,
             reml=bool(getattr(self, "reml", False)),
             start=self._start(terms, engine, recodings),
+            names=tuple(terms[r].name for r in engine),
+            recodings=tuple(recodings[r] for r in engine),
+            seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
         )
         solution = solver.solve(problem)
         solution = _in_user_order(solution, design, factors)

@@ -42,10 +42,6 @@ def load(run):
     )
 
 
-def _numpy(tensors):
-    return tf.nest.map_structure(lambda t: t.numpy(), tensors)
-
-
 def _estimates(aux, value):
     estimates = aux["estimates"] | {"value": value, "coef": aux["coef"]}
     return estimates | {
@@ -87,7 +83,7 @@ class Variational:
             tf.constant(True),
         )
         out = _estimates(aux, state["value"]) | {"hessian": hessian, "slopes": slopes}
-        return optimizers.report(state), _numpy(out)
+        return optimizers.report(state), session.to_numpy(out)
 
     def evaluate(self, theta):
         """Estimates at theta."""
@@ -130,7 +126,7 @@ class Laplace:
         self._coef = aux["coef"].numpy()
         report["theta"] = report["theta"][len(coef) :]
         out = _estimates(aux, state["value"]) | {"hessian": hessian}
-        return report, _numpy(out)
+        return report, session.to_numpy(out)
 
     def evaluate(self, theta):
         """Estimates at theta, the fixed effects at their best where theta is zero."""

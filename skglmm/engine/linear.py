@@ -179,8 +179,14 @@ class Objective:
 
     def evaluate(self, theta):
         """Everything `evaluate` returns, as numpy."""
+        return self.evaluate_with(theta, self._data[-1])
+
+    def evaluate_with(self, theta, reml):
+        """`evaluate`, the REML switch given."""
         out = compiled_evaluate(self._structure)(
-            *self._data, tf.convert_to_tensor(theta, FLOAT)
+            *self._data[:-1],
+            tf.convert_to_tensor(reml, FLOAT),
+            tf.convert_to_tensor(theta, FLOAT),
         )
         return tf.nest.map_structure(lambda t: t.numpy(), out)
 

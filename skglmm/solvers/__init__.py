@@ -2,8 +2,9 @@
 
 from skglmm.solvers._base import BaseSolver
 from skglmm.solvers._laplace import Laplace
+from skglmm.solvers._mackay import MacKay
 from skglmm.solvers._vi import VI
 
-__all__ = ["VI", "BaseSolver", "Laplace"]
+__all__ = ["VI", "BaseSolver", "Laplace", "MacKay"]
 
-SOLVERS = {"vi": VI, "laplace": Laplace}
+SOLVERS = {"vi": VI, "laplace": Laplace, "mackay": MacKay}

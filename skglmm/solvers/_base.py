@@ -36,6 +36,13 @@ class Problem:
         Whether the fixed effects are integrated out as well.
     start : tuple of ndarray or None
         Relative covariance factors T_r to begin from, in the design's order.
+    names : tuple of str
+        Names of the factors, in the design's order.
+    recodings : tuple of ndarray of shape (q, q)
+        R of each factor, in the design's order: the user's effects are R times the
+        working ones.
+    seed : int
+        Where random numbers begin.
     """
 
     design: GroupedDesign
@@ -48,6 +55,9 @@ class Problem:
     trials: np.ndarray | None = None
     reml: bool = False
     start: tuple | None = None
+    names: tuple = ()
+    recodings: tuple = ()
+    seed: int = 0
 
 
 @dataclass(frozen=True)

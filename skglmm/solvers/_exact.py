@@ -1,9 +1,28 @@
 """The linear mixed model: the exact likelihood, minimised."""
 
+from contextlib import contextmanager
+
 import numpy as np
 
 from skglmm.solvers._base import Solution
-from skglmm.solvers._search import minimize, singular_factors
+from skglmm.solvers._search import begin, minimize, singular_factors
+
+
+@contextmanager
+def open_objective(problem, device):
+    """The session of a linear model and its criterion."""
+    from skglmm.engine import linear, session
+
+    run = session.Session(problem.design, device, problem.border.shape[1])
+    with run:
+        statistics = run.statistics(problem.border, problem.weight, problem.z)
+        data = (
+            run.index,
+            statistics,
+            run.scalar(problem.weight.sum()),
+            run.scalar(float(problem.reml)),
+        )
+        yield run, linear.Objective(run.structure, data)
 
 
 def solve_linear(problem, max_iter, tol, device):
@@ -20,29 +39,14 @@ def solve_linear(problem, max_iter, tol, device):
     -------
     solution : Solution
     """
-    from skglmm.engine import linear, session
-
-    design = problem.design
-    run = session.Session(design, device, problem.border.shape[1])
-    with run:
-        statistics = run.statistics(problem.border, problem.weight, problem.z)
-        fixed = (
-            run.index,
-            statistics,
-            run.scalar(problem.weight.sum()),
-            run.scalar(float(problem.reml)),
-        )
-        objective = linear.Objective(run.structure, fixed)
-        start = problem.start
-        theta = run.theta([np.eye(f.n_effects) for f in design.factors])
-        if start is not None:
-            theta = run.theta(start)
-        best, out = minimize(run, objective, theta, max_iter, tol, start is None)
-
-    return _solution(problem, best, out)
+    cold = problem.start is None
+    with open_objective(problem, device) as (run, objective):
+        best, out = minimize(run, objective, begin(problem, run), max_iter, tol, cold)
+    return solution(problem, best, out)
 
 
-def _solution(problem, best, out):
+def solution(problem, best, out):
+    """Solution from a report (`optimizers.report`) and the estimates at its end."""
     sigma2 = float(out["fixed"]["variance"])
     half = out["fixed"]["half"]
     factors = out["factors"]

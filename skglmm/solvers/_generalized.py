@@ -3,7 +3,7 @@
 import numpy as np
 
 from skglmm.solvers._base import Solution
-from skglmm.solvers._search import minimize, singular_factors
+from skglmm.solvers._search import begin, minimize, singular_factors
 
 # A variance of the linear predictor above which more quadrature nodes are needed, and
 # how many there are then.
@@ -29,7 +29,7 @@ def solve_variational(problem, solver):
     with generalized.open_session(problem, solver.device) as run:
         n_nodes = solver.n_quadrature
         objective = generalized.Variational(run, problem.family, kept)
-        theta, cold = _begin(problem, run), problem.start is None
+        theta, cold = begin(problem, run), problem.start is None
         history, n_iter = [], 0
         for limit, automatic in _NODES:
             objective.set_nodes(automatic if n_nodes == "auto" else n_nodes)
@@ -42,16 +42,20 @@ def solve_variational(problem, solver):
                 break
             theta, cold = best["theta"], False
         best |= {"history": np.concatenate(history), "n_iter": n_iter}
-        normal = out["normal"]
         if solver.factorization == "mean_field":
-            normal = out["information"]
-        conditional = np.linalg.inv(normal)
-        slopes = out["slopes"]
-        covariance = conditional + slopes @ _inverse_hessian(out["hessian"]) @ slopes.T
-        method, value = generalized.log_likelihood(
-            run, problem.family, objective.data, out
-        )
-    solution = _solution(problem, best, out, covariance, -0.5 * value, method)
+            out |= {"normal": out["information"]}
+        return variational_solution(run, problem, best, out, objective)
+
+
+def variational_solution(run, problem, best, out, objective):
+    """Solution at the optimum of a `generalized.Variational`."""
+    from skglmm.engine import generalized
+
+    slopes = out["slopes"]
+    covariance = np.linalg.inv(out["normal"])
+    covariance += slopes @ _inverse_hessian(out["hessian"]) @ slopes.T
+    method, value = generalized.log_likelihood(run, problem.family, objective.data, out)
+    solution = make_solution(problem, best, out, covariance, -0.5 * value, method)
     solution.extra["elbo"] = -0.5 * (float(out["value"]) - float(out["penalty"]))
     return solution
 
@@ -78,17 +82,22 @@ def solve_laplace(problem, solver):
         best, out = minimize(
             run,
             objective,
-            _begin(problem, run),
+            begin(problem, run),
             solver.max_iter,
             solver.tol,
             problem.start is None,
         )
-        covariance = _coef_covariance(out["hessian"], len(out["coef"]))
-        value = float(out["value"]) - float(out["penalty"])
     method = "quadrature" if solver.n_quadrature > 1 else "laplace"
-    if not factors:
+    return laplace_solution(problem, best, out, method)
+
+
+def laplace_solution(problem, best, out, method):
+    """Solution at the optimum of a `generalized.Laplace`."""
+    covariance = _coef_covariance(out["hessian"], len(out["coef"]))
+    value = float(out["value"]) - float(out["penalty"])
+    if not problem.design.factors:
         method = "exact"
-    return _solution(problem, best, out, covariance, -0.5 * value, method)
+    return make_solution(problem, best, out, covariance, -0.5 * value, method)
 
 
 def check_quadrature(factors):
@@ -121,13 +130,6 @@ def kept_factors(factors, factorization):
 SMALL_FACTOR = 30
 
 
-def _begin(problem, run):
-    start = problem.start
-    if start is None:
-        start = [np.eye(factor.n_effects) for factor in problem.design.factors]
-    return run.theta(start)
-
-
 def _inverse_hessian(hessian):
     """Covariance 2 H^-1 of variance parameters with -2 log-likelihood curvature H.
 
@@ -154,7 +156,8 @@ def _coef_covariance(hessian, p):
     return 2.0 * (axes / np.maximum(values, 2.0 * RIDGE)) @ axes.T
 
 
-def _solution(problem, best, out, covariance, log_likelihood, method):
+def make_solution(problem, best, out, covariance, log_likelihood, method):
+    """Solution from a report (`optimizers.report`) and the estimates at its end."""
     return Solution(
         coef=out["coef"],
         coef_covariance=covariance,

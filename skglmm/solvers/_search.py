@@ -9,6 +9,14 @@ _NO_WORSE = 1e-6
 _RESTARTS = 3
 
 
+def begin(problem, run):
+    """Parameters to begin from: those of a warm start, or T = I."""
+    start = problem.start
+    if start is None:
+        start = [np.eye(factor.n_effects) for factor in problem.design.factors]
+    return run.theta(start)
+
+
 def minimize(run, objective, theta, max_iter, tol, cold):
     """Minimise, then settle the directions in which T is nearly singular.
 
