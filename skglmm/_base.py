@@ -19,6 +19,7 @@ from skglmm import _groups
 from skglmm._coding import code_fixed, code_random
 from skglmm._design import Factor, build_design
 from skglmm._families import FAMILIES
+from skglmm._persistence import PersistenceMixin
 from skglmm._prediction import row_offset, row_values
 from skglmm._predictor import PredictorMixin
 from skglmm._report import report, separated_columns
@@ -27,7 +28,7 @@ from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
 
 
-class BaseMixedModel(PredictorMixin, BaseEstimator):
+class BaseMixedModel(PersistenceMixin, PredictorMixin, BaseEstimator):
     """Base of the mixed models: groups and fitting; prediction is in the mixin.
 
     A subclass names its family and offers the parameters of its constructor.
