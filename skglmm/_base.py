@@ -23,12 +23,13 @@ from skglmm._persistence import PersistenceMixin
 from skglmm._prediction import row_offset, row_values
 from skglmm._predictor import PredictorMixin
 from skglmm._report import report, separated_columns
+from skglmm._summary import SummaryMixin
 from skglmm._table import Table
 from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
 
 
-class BaseMixedModel(PersistenceMixin, PredictorMixin, BaseEstimator):
+class BaseMixedModel(PersistenceMixin, SummaryMixin, PredictorMixin, BaseEstimator):
     """Base of the mixed models: groups and fitting; prediction is in the mixin.
 
     A subclass names its family and offers the parameters of its constructor.
@@ -197,6 +198,8 @@ class BaseMixedModel(PersistenceMixin, PredictorMixin, BaseEstimator):
                 np.ptp(design_matrix, axis=0),
                 self.fit_intercept,
             )
+        fixed_part = border[:, :-1] @ solution.coef
+        self._store_facts(weight, y, fixed_part, z, solution, separated, hopeless)
         report(messages, solution, self.random_effects_covariance_, separated, hopeless)
         return self
 
