@@ -14,6 +14,7 @@ _FAMILIES = {
 }
 _DIGITS = 4
 _WIDEST = 10
+_FAR = 1e6
 _ROWS_IN_NOTEBOOK = 20
 
 
@@ -377,13 +378,15 @@ class Summary:
 
     def _fixed_block(self, n_shown=None):
         frame = self.fixed_effects.iloc[:n_shown]
+        if not len(frame):
+            return _Block("No fixed effects.", [], [])
         estimate, error, ratio = frame.to_numpy().T
         scale = error if np.isfinite(error).any() else estimate
         rows = zip(
             map(str, frame.index),
             _aligned(estimate, scale),
             _aligned(error),
-            [f"{value:.3f}" for value in ratio],
+            [f"{z:.3f}" if abs(z) < _FAR else f"{z:.{_DIGITS}g}" for z in ratio],
             strict=True,
         )
         left = len(self.fixed_effects) - len(frame)
