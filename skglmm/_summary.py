@@ -48,7 +48,8 @@ class SummaryMixin:
 
         Notes
         -----
-        With :math:`\sigma_f^2` the variance of :math:`x_i^\top\beta` over the rows,
+        With :math:`\sigma_f^2` the variance of :math:`x_i^\top\beta` over the rows (a
+        row of several trials counts once),
         :math:`\sigma_r^2 = \operatorname{tr}(Z_r \Sigma_r Z_r^\top) / n` the mean
         variance of a factor's effects [1]_ and
         :math:`\sigma_\varepsilon^2` the residual variance,
