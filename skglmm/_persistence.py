@@ -81,6 +81,13 @@ def _pack(value):
             "index": _pack(value.index),
             "columns": _pack(value.columns),
         }
+    if isinstance(value, pd.Series):
+        return {
+            _KIND: "column",
+            "data": value.to_numpy(),
+            "index": _pack(value.index),
+            "name": value.name,
+        }
     if isinstance(value, pd.MultiIndex):
         return {
             _KIND: "combination",
@@ -109,6 +116,8 @@ def _unpack(value):
     kind = content.pop(_KIND, None)
     if kind == "frame":
         return pd.DataFrame(content["values"], content["index"], content["columns"])
+    if kind == "column":
+        return pd.Series(**content)
     if kind == "combination":
         return pd.MultiIndex(**content, verify_integrity=False)
     if kind == "text":

@@ -98,6 +98,8 @@ def same(a, b):
     assert type(a) is type(b)
     if isinstance(a, pd.DataFrame):
         pd.testing.assert_frame_equal(a, b, check_exact=True)
+    elif isinstance(a, pd.Series):
+        pd.testing.assert_series_equal(a, b, check_exact=True)
     elif isinstance(a, np.ndarray):
         np.testing.assert_array_equal(a, b, strict=True)
     elif isinstance(a, dict):
@@ -231,6 +233,14 @@ def test_labels_that_only_pandas_or_python_knows_keep_their_type(labels, way):
 def test_text_that_is_not_valid_unicode_is_kept():
     labels = ["\ud83d", "", "a\udcff", "b"]  # as os.fsdecode gives file names
     assert _split(*_join(labels)) == labels
+
+
+@pytest.mark.parametrize("way", ["pickle", "joblib", "skops"])
+def test_a_column_of_numbers_by_effect_comes_back(way):
+    model = MixedLinearRegressor("g")
+    effects = pd.MultiIndex.from_tuples([("g", "x"), ("residual", "")], names="ab")
+    model.errors_ = {"by effect": pd.Series([0.1, 0.2], effects, name="std")}
+    same(WAYS[way](model).errors_, model.errors_)
 
 
 # What a file consists of
