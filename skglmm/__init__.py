@@ -1,12 +1,14 @@
 """Mixed-effects models as scikit-learn estimators."""
 
 from skglmm._binomial import MixedBinomialRegressor, MixedLogisticRegressor
+from skglmm._encoder import GroupEffectEncoder
 from skglmm._linear import MixedLinearRegressor
 from skglmm._poisson import MixedPoissonRegressor
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "GroupEffectEncoder",
     "MixedBinomialRegressor",
     "MixedLinearRegressor",
     "MixedLogisticRegressor",

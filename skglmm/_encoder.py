@@ -1,0 +1,528 @@
+"""Effects of groups as features for other models."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    TransformerMixin,
+    _fit_context,
+    clone,
+    is_classifier,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.utils import ClassifierTags, _safe_indexing, get_tags
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from skglmm import _groups
+from skglmm._base import BaseMixedModel
+from skglmm._binomial import MixedLogisticRegressor
+from skglmm._linear import MixedLinearRegressor
+from skglmm._persistence import PersistenceMixin
+from skglmm._report import warn
+from skglmm._table import Table
+
+
+class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
+    r"""Effects of the groups and their uncertainty, in place of the labels.
+
+    A mixed model of the target is fitted, and every label is replaced by the posterior
+    mean and the posterior standard deviation of its random effect,
+
+    .. math:: E(b_{rj} \mid y), \qquad \mathrm{sd}(b_{rj} \mid y),
+
+    on the scale of the linear predictor. For one factor, a linear model and no other
+    columns the mean is
+
+    .. math:: \frac{n_j \sigma_b^2}{n_j \sigma_b^2 + \sigma^2} (\bar y_j - \mu),
+
+    so a group of few rows is drawn towards zero, by as much as the estimated
+    variances say [1]_ [2]_.
+
+    The effect of a row's group has been learned from that row's own target. A model
+    that is trained on such features trusts them too much. `fit_transform` therefore
+    gives each row the effects that a model fitted to the other folds finds
+    (cross-fitting); ``fit(X, y).transform(X)`` is something else. `transform`, for new
+    rows, uses the fit to all rows.
+
+    Parameters
+    ----------
+    groups : str, int, tuple, list or None, default=None
+        Columns of X to encode, as in the mixed models: a list is several factors, whose
+        effects are estimated side by side; a tuple is one factor made of the
+        combination of its columns. With None they are the `groups` of `estimator`, or
+        all columns of X if it has none. The other columns are adjusted for, as fixed
+        effects, and are not in the output.
+    estimator : mixed model of this package, default=None
+        Model of the target: family, random slopes, offset, solver. With None it is
+        `MixedLinearRegressor` or `MixedLogisticRegressor`, by `target_type`.
+    target_type : {"auto", "continuous", "binary"}, default="auto"
+        Type of the target where `estimator` is None. A target of whole numbers with
+        more than two values may hold counts, scores or classes, so ``"auto"`` refuses
+        it.
+    std : bool, default=True
+        Whether the standard deviations are given as well.
+    cv : int, cross-validation generator or iterable, default=5
+        Folds of `fit_transform`. An int gives a `KFold`, stratified for a binary
+        target. Every row has to be held out once.
+    shuffle : bool, default=True
+        Whether rows are shuffled before they are split, if `cv` is an int.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the shuffling.
+    handle_unknown : {"ignore", "warn", "error"}, default="ignore"
+        What `transform` does with a label that was not there in fit, or is missing
+        (NaN in an array of numbers is an error, as in the models). Its effect is zero
+        and its standard deviation that of the factor.
+
+    Attributes
+    ----------
+    estimator_ : mixed model or None
+        The model fitted to all rows, without the factors that cannot be estimated (one
+        level, or in a linear model one level a row): their effects are zero, with
+        standard deviation zero. None if no factor is left.
+    target_type_ : {"continuous", "binary"}
+        Type of the target.
+    classes_ : ndarray of shape (2,) or None
+        The two classes of a binary target; effects are logits of the second.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, if they are all strings.
+
+    See Also
+    --------
+    MixedLinearRegressor : Predicts with the same effects.
+    sklearn.preprocessing.TargetEncoder : One column at a time, without slopes or
+        adjustment for other columns.
+
+    References
+    ----------
+    .. [1] Robinson, G. K. (1991). That BLUP is a good thing: the estimation of random
+       effects. Statistical Science 6(1), 15-32.
+    .. [2] Micci-Barreca, D. (2001). A preprocessing scheme for high-cardinality
+       categorical attributes in classification and prediction problems. ACM SIGKDD
+       Explorations 3(1), 27-32.
+    .. [3] Pargent, F., Pfisterer, F., Thomas, J. and Bischl, B. (2022). Regularized
+       target encoding outperforms traditional methods in supervised machine learning
+       with high cardinality features. Computational Statistics 37, 2671-2692.
+
+    Examples
+    --------
+    >>> from skglmm import GroupEffectEncoder, MixedLinearRegressor
+    >>> from skglmm.datasets import load_sleepstudy
+    >>> X, y = load_sleepstudy(return_X_y=True, as_frame=True)
+    >>> slopes = MixedLinearRegressor(random_slopes=["Days"])
+    >>> encoder = GroupEffectEncoder("Subject", estimator=slopes, std=False)
+    >>> encoder = encoder.set_output(transform="pandas").fit(X, y)
+    >>> encoder.transform(X.head(1).assign(Subject="308")).round(2)
+       Subject_effect  Subject_Days_effect
+    0            2.26                  9.2
+    """
+
+    _parameter_constraints: dict = {
+        "groups": [None, str, int, tuple, list],
+        "estimator": [None, BaseMixedModel],
+        "target_type": [StrOptions({"auto", "continuous", "binary"})],
+        "std": ["boolean"],
+        "cv": ["cv_object"],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "handle_unknown": [StrOptions({"ignore", "warn", "error"})],
+    }
+
+    def __init__(
+        self,
+        groups=None,
+        *,
+        estimator=None,
+        target_type="auto",
+        std=True,
+        cv=5,
+        shuffle=True,
+        random_state=None,
+        handle_unknown="ignore",
+    ):
+        self.groups = groups
+        self.estimator = estimator
+        self.target_type = target_type
+        self.std = std
+        self.cv = cv
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.handle_unknown = handle_unknown
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.categorical = True
+        tags.target_tags.required = True
+        two_classes = self.target_type != "continuous"
+        if isinstance(self.estimator, BaseMixedModel):
+            of_model = get_tags(self.estimator)
+            tags.target_tags.positive_only = of_model.target_tags.positive_only
+            two_classes = of_model.classifier_tags is not None
+        if two_classes:
+            tags.classifier_tags = ClassifierTags(multi_class=False)
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y):
+        """Learn the effects of the groups from all rows.
+
+        To train another model on the effects of the same rows, use `fit_transform`.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Group labels and the columns to adjust for.
+        y : array-like of shape (n_samples,)
+            Target values.
+
+        Returns
+        -------
+        self : object
+            Fitted encoder.
+
+        Raises
+        ------
+        ValueError
+            If the target has more than two classes, a column is unknown, a label is
+            missing, or for what else the model of the target refuses.
+        """
+        messages = self._fit(X, y)[1]
+        _say(messages)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit_transform(self, X, y):
+        """Learn the effects, and give each row those found without it.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Group labels and the columns to adjust for.
+        y : array-like of shape (n_samples,)
+            Target values.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features_out)
+            Effects and standard deviations, cross-fitted. A label that occurs in one
+            fold only is not known to the others: its effect is zero.
+
+        Raises
+        ------
+        ValueError
+            As `fit`; and if the folds do not hold each row out once, or leave a class
+            without rows.
+        """
+        problem, messages = self._fit(X, y)
+        width = sum(values.shape[1] for _, values in self._tables)
+        features, troubled = np.empty((len(problem.y), width)), []
+        for k, (train, test) in enumerate(self._splits(problem)):
+            outside = problem.take(train)
+            if self.classes_ is not None and len(np.unique(outside.y)) < 2:
+                raise ValueError(
+                    f"The rows outside fold {k} have one class only "
+                    f"({outside.y[0]}): use fewer folds, or a splitter that spreads "
+                    "each class over two folds at least."
+                )
+            model, tables, _ = _fit_effects(outside, self.std)
+            features[test] = _lookup(tables, problem.take(test).labels)[0]
+            if model is not None and not model.converged_:
+                troubled.append(k)
+        if troubled:
+            text = (
+                "the models fitted to the rows outside these folds have not converged: "
+                f"{', '.join(map(str, troubled))}. The features of the rows in them "
+                "are less accurate"
+            )
+            messages.append((text, ConvergenceWarning))
+        _say(messages)
+        return features
+
+    def transform(self, X):
+        """Effects of the rows' groups, and their standard deviations.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`; only the group columns are read.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features_out)
+            In the units of the linear predictor; those of a slope, divided by the units
+            of its column.
+        """
+        check_is_fitted(self)
+        table = Table(X)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        labels = [_groups.term_labels(table, term)[0] for term in self._terms]
+        features, codes = _lookup(self._tables, labels)
+        unseen = [
+            _groups.unseen_report(term.name, parts, of_term, levels)
+            for term, parts, of_term, (levels, _) in zip(
+                self._terms, labels, codes, self._tables, strict=True
+            )
+            if self.handle_unknown != "ignore" and np.any(of_term < 0)
+        ]
+        if unseen and self.handle_unknown == "error":
+            raise ValueError(
+                "; ".join(unseen) + ". Use handle_unknown='ignore' to give such rows "
+                "an effect of zero."
+            )
+        if unseen:
+            warn("; ".join(unseen) + ": their effects are zero.")
+        return features
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the features.
+
+        Parameters
+        ----------
+        input_features : array-like of str of shape (n_features_in_,), default=None
+            Names of the columns of X, if X had none; else they must be those of fit.
+
+        Returns
+        -------
+        names : ndarray of str objects
+            ``"g_effect"`` and ``"g_std"`` for the intercepts of a column g,
+            ``"g_x_effect"`` and ``"g_x_std"`` for the slopes of x, ``"g:h_effect"``
+            and so on for a combination; columns without names are ``x0``, ``x1``, ....
+        """
+        check_is_fitted(self)
+        columns = _check_feature_names_in(self, input_features)
+        kinds = ("effect", "std") if self._with_std else ("effect",)
+        names = []
+        for term in self._terms:
+            factor = ":".join(columns[at] for at in term.columns)
+            effects = [factor] * term.intercept
+            effects += [f"{factor}_{columns[at]}" for at in term.slopes]
+            names += [f"{effect}_{kind}" for effect in effects for kind in kinds]
+        return np.asarray(names, dtype=object)
+
+    # -------------------------------------------------------------------- fit
+
+    def _fit(self, X, y):
+        """Fit to all rows; return the problem and the messages for the user."""
+        table = Table(X, min_rows=2)
+        validate_data(self, X, y, skip_check_array=True)
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(y, np.empty(table.n_rows))
+        model, target_type = self._model(y)
+        model.set_params(groups=self._group_columns(model, table))
+        terms = _groups.resolve_terms(
+            table,
+            model.groups,
+            model.random_slopes,
+            model.random_intercepts,
+            model.covariance,
+        )
+        problem = _Problem(table._data if table.is_array else X, y, model, terms)
+        self.estimator_, tables, messages = _fit_effects(problem, self.std)
+        self.target_type_ = target_type
+        self.classes_ = np.unique(y) if target_type == "binary" else None
+        self._terms, self._tables, self._with_std = terms, tables, self.std
+        return problem, messages
+
+    def _model(self, y):
+        """The model to fit, and the type of the target."""
+        if self.estimator is not None:
+            kind = "binary" if is_classifier(self.estimator) else "continuous"
+            if self.target_type not in ("auto", kind):
+                raise ValueError(
+                    f"target_type={self.target_type!r}, but estimator is a "
+                    f"{type(self.estimator).__name__}, whose target is {kind}: leave "
+                    "target_type out, or give another estimator."
+                )
+            return clone(self.estimator), kind
+        kind = self.target_type
+        if kind == "auto":
+            kind = type_of_target(y, input_name="y", raise_unknown=True)
+        if kind == "continuous":
+            return MixedLinearRegressor(), kind
+        if kind == "binary":
+            return MixedLogisticRegressor(), kind
+        raise ValueError(
+            f"The target is of type {kind!r} ({len(np.unique(y))} different values), "
+            "which the encoder does not support: classes have to be two. For whole "
+            "numbers that are no classes, pass target_type='continuous', or "
+            "estimator=MixedPoissonRegressor() if they are counts."
+        )
+
+    def _group_columns(self, model, table):
+        own = model.groups
+        if self.groups is not None:
+            if own is not None and own != self.groups:
+                raise ValueError(
+                    f"groups={self.groups!r}, but the estimator has groups={own!r}: "
+                    "name the groups in one of them."
+                )
+            return self.groups
+        if own is not None:
+            return own
+        names = table.names
+        if names is None or len(set(names)) < len(names):
+            return list(range(table.n_columns))
+        return list(names)
+
+    def _splits(self, problem):
+        """Rows to fit and rows to encode, for each fold."""
+        cv = 5 if self.cv is None else self.cv
+        binary = self.classes_ is not None
+        if isinstance(cv, Integral):
+            folds = StratifiedKFold if binary else KFold
+            seed = self.random_state if self.shuffle else None
+            cv = folds(cv, shuffle=self.shuffle, random_state=seed)
+        cv = check_cv(cv, problem.y, classifier=binary)
+        splits = list(cv.split(problem.X, problem.y))
+        times = np.zeros(len(problem.y), dtype=int)
+        for _, test in splits:
+            np.add.at(times, test, 1)
+        wrong = np.flatnonzero(times != 1)
+        if len(wrong):
+            raise ValueError(
+                f"cv holds row {wrong[0]} out {times[wrong[0]]} times, and "
+                f"{len(wrong)} rows in all not exactly once: use a splitter whose "
+                "folds are a partition of the rows, such as KFold."
+            )
+        return splits
+
+
+class _Problem:
+    """Rows to learn effects from."""
+
+    def __init__(self, X, y, model, terms):
+        self.X, self.y, self.model, self.terms = X, y, model, terms
+        self.table = Table(X)
+        self.labels = [_groups.term_labels(self.table, term)[0] for term in terms]
+
+    def take(self, rows):
+        """The problem with some of the rows."""
+        return _Problem(
+            _safe_indexing(self.X, rows), self.y[rows], self.model, self.terms
+        )
+
+    def hopeless(self, term, n_levels):
+        """Why the variance of a factor cannot be estimated, None if it can."""
+        if n_levels < 2:
+            return f"the factor {term.name!r} has one level"
+        one_each = n_levels >= len(self.y) and term.intercept
+        if one_each and self.model._family == "gaussian":
+            return f"the factor {term.name!r} has as many levels as there are rows"
+        return None
+
+    def model_of(self, kept):
+        """The model with some of the factors only, and its columns of X.
+
+        Columns of factors that were left out would be fixed effects, so that they are
+        left out as well and all columns are named by their new positions.
+        """
+        model = clone(self.model)
+        if len(kept) == len(self.terms):
+            return model, self.X
+        used = {at for term in kept for at in term.columns}
+        gone = {at for term in self.terms for at in term.columns} - used
+        columns = [at for at in range(self.table.n_columns) if at not in gone]
+        place = {at: k for k, at in enumerate(columns)}
+        factors = [tuple(place[at] for at in term.columns) for term in kept]
+        factors = [f if len(f) > 1 else f[0] for f in factors]
+        pairs = list(zip(factors, kept, strict=True))
+        model.set_params(
+            groups=factors,
+            random_slopes={f: [place[at] for at in t.slopes] for f, t in pairs},
+            random_intercepts={f: t.intercept for f, t in pairs},
+            covariance={f: t.covariance for f, t in pairs},
+        )
+        for name in model._column_parameters:
+            key = getattr(model, name)
+            if key is not None:
+                at = self.table.position(key, name)
+                model.set_params(**{name: place.get(at, at)})
+        return model, _safe_indexing(self.X, columns, axis=1)
+
+
+def _fit_effects(problem, std):
+    """The fitted model, what each label is replaced by, and the messages.
+
+    For each factor its levels and an array of shape (n_levels + 1, n_columns), whose
+    last row is for labels that are no level.
+    """
+    kept, levels, messages = [], {}, []
+    for term, labels in zip(problem.terms, problem.labels, strict=True):
+        names = _groups.term_labels(problem.table, term)[1]
+        levels[term.name] = _groups.encode(labels, term.name, names)[1]
+        reason = problem.hopeless(term, len(levels[term.name]))
+        if reason is None:
+            kept.append(term)
+        else:
+            messages.append((f"{reason}: its effects are set to zero", UserWarning))
+    model, effects = None, {}
+    if kept:
+        model, X = problem.model_of(kept)
+        messages += _fit_quietly(model, X, problem.y)
+        effects = dict(zip([t.name for t in kept], model.random_effects_, strict=True))
+    tables = []
+    for term in problem.terms:
+        if term.name not in effects:
+            shape = len(levels[term.name]) + 1, term.n_effects * (1 + std)
+            tables.append((levels[term.name], np.zeros(shape)))
+            continue
+        name = effects[term.name]
+        mean = model.random_effects_[name]
+        prior = np.diag(model.random_effects_covariance_[name])
+        values = [np.vstack([mean, np.zeros_like(prior)])]
+        if std:
+            prior = np.sqrt(np.maximum(prior, 0.0))
+            values.append(np.vstack([model.random_effects_std_[name], prior]))
+        values = np.stack(values, axis=2)
+        tables.append((mean.index, values.reshape(len(values), -1)))
+    return model, tables, messages
+
+
+def _lookup(tables, labels):
+    """Values of the rows' labels, and their codes for each factor."""
+    codes = [
+        _groups.lookup(levels, parts)
+        for (levels, _), parts in zip(tables, labels, strict=True)
+    ]
+    # code -1, no level, picks the last row
+    values = [table[code] for (_, table), code in zip(tables, codes, strict=True)]
+    return np.hstack(values), codes
+
+
+def _fit_quietly(model, X, y):
+    """Fit and return the warnings for the user as (text, category)."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    messages = []
+    for warning in caught:
+        if issubclass(warning.category, UserWarning):
+            messages.append((str(warning.message).rstrip("."), warning.category))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    return messages
+
+
+def _say(messages):
+    """One warning with all messages."""
+    if messages:
+        categories = [category for _, category in messages]
+        urgent = ConvergenceWarning in categories
+        warn(
+            " ".join(f"{text[0].upper()}{text[1:]}." for text, _ in messages),
+            ConvergenceWarning if urgent else UserWarning,
+        )
