@@ -57,6 +57,41 @@ class BaseMixedModel(PersistenceMixin, SummaryMixin, PredictorMixin, BaseEstimat
         tags.input_tags.categorical = self.groups is not None
         return tags
 
+    def set_params(self, **params):
+        """Set parameters of the model, and of a solver that is an instance.
+
+        Parameters
+        ----------
+        **params : dict
+            Values by name; ``solver__tol`` is the parameter ``tol`` of the solver.
+
+        Returns
+        -------
+        self : object
+            The model.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or if the solver is a name, which has none.
+
+        Examples
+        --------
+        >>> from skglmm import MixedLinearRegressor
+        >>> from skglmm.solvers import VI
+        >>> MixedLinearRegressor(solver=VI()).set_params(solver__tol=1e-6)
+        MixedLinearRegressor(solver=VI(tol=1e-06))
+        """
+        solver = params.get("solver", self.solver)
+        nested = [name for name in params if name.startswith("solver__")]
+        if nested and isinstance(solver, str):
+            kind = SOLVERS.get(solver, SOLVERS["vi"]).__name__
+            raise ValueError(
+                f"{nested[0]} cannot be set, because solver={solver!r} is a name and "
+                f"has no parameters: write solver={kind}(), from skglmm.solvers."
+            )
+        return super().set_params(**params)
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, groups=None):
         """Fit the model.

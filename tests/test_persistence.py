@@ -238,7 +238,9 @@ def test_text_that_is_not_valid_unicode_is_kept():
 @pytest.mark.parametrize("way", ["pickle", "joblib", "skops"])
 def test_a_column_of_numbers_by_effect_comes_back(way):
     model = MixedLinearRegressor("g")
-    effects = pd.MultiIndex.from_tuples([("g", "x"), ("residual", "")], names="ab")
+    effects = pd.MultiIndex.from_tuples(
+        [("g", "x"), ("residual", "")], names=["a", "b"]
+    )
     model.errors_ = {"by effect": pd.Series([0.1, 0.2], effects, name="std")}
     same(WAYS[way](model).errors_, model.errors_)
 
