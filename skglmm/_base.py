@@ -225,6 +225,7 @@ class BaseMixedModel(PersistenceMixin, SummaryMixin, PredictorMixin, BaseEstimat
         self._store_fixed(names, solution, fixed_coding)
         self._store_random(terms, encoded, recodings, solution)
         self._store_likelihood(solution, fixed_coding, factors, weight)
+        self._store_monte_carlo(terms, fixed_coding, recodings, solution)
         separated = []
         if family.name != "gaussian":
             separated = separated_columns(
@@ -419,6 +420,42 @@ class BaseMixedModel(PersistenceMixin, SummaryMixin, PredictorMixin, BaseEstimat
         self.history_ = solution.history
         self.singular_ = bool(solution.singular)
 
+    def _store_monte_carlo(self, terms, coding, recodings, solution):
+        """What draws left: their error, how they were made, and some of them."""
+        for name in ("mc_error_", "sampling_", "random_effects_draws_"):
+            if hasattr(self, name):
+                delattr(self, name)
+        about = solution.extra.get("monte_carlo")
+        if about is None:
+            return
+        fixed = np.linalg.norm(coding.transform @ about["coef"], axis=1)
+        moves = dict(zip([t.name for t in terms], about["covariances"], strict=True))
+        components = self.variance_components_[["variance", "std"]] * 0.0
+        for term, recoding in zip(terms, recodings, strict=True):
+            move = np.einsum("ia,abm,kb->ikm", recoding, moves[term.name], recoding)
+            for i, effect in enumerate(term.effects):
+                error = np.linalg.norm(move[i, i])
+                components.loc[(term.name, effect), "variance"] = error
+        if about["noise"] is not None:
+            error = np.linalg.norm(about["noise"])
+            components.loc[("residual", ""), "variance"] = error
+        std = self.variance_components_["std"]
+        components["std"] = components["variance"] / (2.0 * std.where(std > 0, np.nan))
+        components["std"] = components["std"].fillna(0.0)
+        self.mc_error_ = {
+            "fixed_effects": pd.Series(fixed, self.fixed_effects_.index),
+            "variance_components": components,
+            "log_likelihood": float(about["log_likelihood"]),
+        }
+        names = ("sampler", "n_samples", "effective")
+        self.sampling_ = {name: about[name] for name in names}
+        self.random_effects_draws_ = {
+            term.name: np.moveaxis(np.tensordot(recoding, draws, 1), 0, -1)
+            for term, recoding, draws in zip(
+                terms, recodings, solution.extra["draws"], strict=True
+            )
+        }
+
 
 def _plain(label):
     """A label as the user would type it."""
@@ -461,8 +498,16 @@ def _in_user_order(solution, design, factors):
     by_level = {"means": solution.means, "posteriors": solution.posteriors}
     if getattr(solution, "cross", None) is not None:
         by_level["cross"] = solution.cross
+    extra = dict(solution.extra)
+    if "draws" in extra:
+        draws = extra["draws"]
+        extra["draws"] = tuple(design.to_user(place[r], draws[place[r]]) for r in users)
+        about = extra["monte_carlo"]
+        moves = tuple(about["covariances"][place[r]] for r in users)
+        extra["monte_carlo"] = about | {"covariances": moves}
     return replace(
         solution,
+        extra=extra,
         covariances=tuple(solution.covariances[place[r]] for r in users),
         singular=tuple(sorted(engine[r] for r in solution.singular)),
         **{

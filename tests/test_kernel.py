@@ -237,6 +237,51 @@ def test_every_plan_agrees_with_dense_algebra(name, reml):
         check_against_dense(problem, kinds, factors, reml)
 
 
+@pytest.mark.parametrize("name", [name for name in DESIGNS if DESIGNS[name][0]])
+def test_roots_of_the_posterior_precision_agree_with_dense_algebra(name):
+    import tensorflow as tf
+
+    from skglmm.engine import kernel
+
+    problem = design(name)
+    kinds = ["full", "diag", "full"][: len(problem.codes)]
+    engine = Engine(problem, kinds, False)
+    run = engine.session
+    with run:
+        statistics = run.statistics(*engine.rows[1:], engine.rows[0]["z"])
+    for seed in range(3):
+        factors = random_factors(problem, kinds, seed, singular=seed == 2)
+        ours = tuple(tf.constant(factors[r]) for r in engine.order)
+        state = kernel.factorize(run.structure, run.index, statistics, ours)
+        shapes = [(len(t), n) for t, n in zip(ours, run.index["n_levels"], strict=True)]
+        d = sum(q * n for q, n in shapes)
+        parts = np.split(np.eye(d), np.cumsum([q * n for q, n in shapes])[:-1], axis=1)
+        unit = [
+            tf.constant(part.T.reshape(q, n, d).transpose(0, 2, 1))
+            for part, (q, n) in zip(parts, shapes, strict=True)
+        ]
+        root, adjoint = (
+            np.concatenate([x.numpy().transpose(0, 2, 1).reshape(-1, d) for x in found])
+            for found in (
+                kernel.lift(run.structure, run.index, state, unit),
+                kernel.fold(run.structure, run.index, state, unit),
+            )
+        )
+        np.testing.assert_allclose(adjoint, root.T, atol=1e-12)
+        columns = []
+        for at, r in enumerate(engine.order):
+            z, codes = problem.z[r] @ factors[r], problem.codes[r]
+            dense_z = dense.random_columns(codes, z)
+            q, n = shapes[at]
+            by_level = dense_z.reshape(len(z), n, q).transpose(2, 1, 0)
+            order = engine.design.level_order[at]
+            back = slice(None) if order is None else np.argsort(order)
+            columns.append(by_level[:, back].reshape(q * n, -1))
+        z = np.concatenate(columns).T
+        precision = z.T @ (problem.weight[:, None] * z) + np.eye(d)
+        assert_close(root @ root.T, np.linalg.inv(precision), 1e-9)
+
+
 @pytest.mark.parametrize("share", [0, 0.08, 2.0], ids="heavy above {}".format)
 @pytest.mark.parametrize("length", [1, 2])
 @pytest.mark.parametrize("name", ["a chain and a third", "with slopes"])

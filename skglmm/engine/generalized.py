@@ -65,23 +65,31 @@ class Variational:
         self._solve = variational.compiled_solve(run.structure, family, kept)
         self._index, self.data = run.index, load(run)
         self._size = objective_size(run.problem)
+        self._likelihood = LIKELIHOODS[family]
 
     def set_nodes(self, n):
         """Use n Gauss-Hermite nodes."""
-        self._nodes = normal_nodes(n)
+        self.nodes = normal_nodes(n)
+
+    def constant(self):
+        """-2 times the part of the log-likelihood that depends on no parameter."""
+        data = self.data
+        constant = self._likelihood.constant(data["y"], data["trials"])
+        return -2.0 * float(tf.reduce_sum(data["weight"] * constant))
 
     def minimize(self, theta, max_iter, tol, cold):
         """Minimise from theta; see `solvers._search.minimize`."""
         state, aux, hessian, slopes = self._solve(
             self._index,
             self.data,
-            self._nodes,
+            self.nodes,
             tf.convert_to_tensor(theta, FLOAT),
             tf.constant(tol * self._size, FLOAT),
             tf.constant(3 if cold else 1, INT),
             tf.constant(max_iter, INT),
             tf.constant(True),
         )
+        self.last = {name: aux[name] for name in ("spherical", "variance", "eta")}
         out = _estimates(aux, state["value"]) | {"hessian": hessian, "slopes": slopes}
         return optimizers.report(state), session.to_numpy(out)
 

@@ -73,16 +73,17 @@ def factorize(structure, index, matrices, factors):
     -------
     state : dict
         ``log_det`` is log|V|; ``own``, ``link`` and ``cell`` the matrices that each
-        chain factor had when its turn came; ``gain`` its blocks C_j = T K_j T',
-        ``lift`` the K_j T' and ``heavy`` its dense rows; ``core`` the core's unscaled
-        matrix and ``lower`` the Cholesky factor of S = Lambda' A Lambda + I.
+        chain factor had when its turn came; ``root`` the Cholesky columns of its
+        blocks T' A_j T + I, ``gain`` the blocks C_j = T K_j T', ``lift`` the K_j T' and
+        ``heavy`` its dense rows; ``core`` the core's unscaled matrix and ``lower`` the
+        Cholesky factor of S = Lambda' A Lambda + I; ``factors`` the T_r.
     """
     n_levels, links = index["n_levels"], structure.links()
     own = list(matrices["own"])
     link = dict(zip(links, matrices["link"], strict=True))
     parent = dict(zip(links, index["parent"], strict=True))
     log_det = tf.constant(0.0, tf.float64)
-    gains, lifts, heavies = [], [], []
+    roots, gains, lifts, heavies = [], [], [], []
     if structure.core:
         cell = list(matrices["cell"])
         up = dict(zip(links, index["cell_up"], strict=True))
@@ -97,6 +98,7 @@ def factorize(structure, index, matrices, factors):
         log_det += blocks.log_determinant(columns)
         half = blocks.solve_lower(columns, tf.transpose(factor)[:, :, None])
         gain = blocks.product_tn(half, half)
+        roots.append(columns)
         gains.append(gain)
         lifts.append(blocks.solve_upper(columns, half))
 
@@ -129,7 +131,8 @@ def factorize(structure, index, matrices, factors):
                 row = tf.add_n([weight[i, k][:, None] * heavy[k] for k in range(q)])
                 outer += tf.matmul(heavy[i], row, transpose_a=True)
 
-    state = {"own": own, "link": link, "gain": gains, "lift": lifts}
+    state = {"own": own, "link": link, "root": roots, "gain": gains, "lift": lifts}
+    state["factors"] = factors
     if structure.core:
         upper = tf.reshape(core, [m, m])
         core = upper + tf.transpose(upper)
@@ -144,7 +147,6 @@ def factorize(structure, index, matrices, factors):
         state |= {
             "core": core,
             "lower": lower,
-            "factors": factors,
             "cell": cell,
             "heavy": heavies,
         }
@@ -236,6 +238,101 @@ def project(structure, index, state, sums):
         spherical + core_spherical,
         explained,
     )
+
+
+def lift(structure, index, state, z):
+    """L^-T z for the Cholesky factor L of M = Lambda' Z'WZ Lambda + I.
+
+    Standard normal z become spherical effects with the posterior covariance M^-1.
+
+    Parameters
+    ----------
+    structure : Structure
+    index, state : dict
+    z : list of (q, c, J) tensors
+        Chain then core.
+
+    Returns
+    -------
+    u : list of (q, c, J) tensors
+    """
+    links, n_chain = structure.links(), len(structure.chain)
+    parent = dict(zip(links, index["parent"], strict=True))
+    factors = state["factors"]
+    u, effects = [None] * n_chain, [None] * n_chain
+    if structure.core:
+        stacked = _stack_core(z[n_chain:])
+        stacked = tf.linalg.triangular_solve(state["lower"], stacked, adjoint=True)
+        u += split_core(structure, index["n_levels"], stacked)
+        scaled = _core_apply(
+            structure, index["n_levels"], factors, stacked, adjoint=False
+        )
+    for t in reversed(range(n_chain)):
+        own = blocks.solve_upper(state["root"][t], z[t])
+        met = []
+        for s in range(t + 1, n_chain):
+            above = _gather(effects[s], parent[t, s])
+            met.append(blocks.product(state["link"][t, s], above))
+        if structure.core:
+            at, column = index["cell_level"][t], index["cell_column"][t]
+            above = tf.transpose(tf.gather(scaled, column))
+            n = tf.shape(own)[2]
+            met.append(blocks.total(state["cell"][t][:, None] * above[None], at, n))
+        if met:
+            own -= blocks.product(state["lift"][t], tf.add_n(met))
+        u[t] = own
+        effects[t] = blocks.left(factors[t], own)
+    return u
+
+
+def fold(structure, index, state, g):
+    """L^-1 g, the adjoint of `lift`.
+
+    Parameters
+    ----------
+    structure : Structure
+    index, state : dict
+    g : list of (q, c, J) tensors
+        Chain then core.
+
+    Returns
+    -------
+    h : list of (q, c, J) tensors
+    """
+    links, n_chain = structure.links(), len(structure.chain)
+    n_levels, factors = index["n_levels"], state["factors"]
+    parent = dict(zip(links, index["parent"], strict=True))
+    rest, h = list(g[:n_chain]), []
+    if structure.core:
+        core = _stack_core(g[n_chain:])
+        below = tf.zeros_like(core)
+    for t in range(n_chain):
+        h.append(blocks.solve_lower(state["root"][t], rest[t]))
+        pushed = blocks.product_tn(state["lift"][t], rest[t])
+        for s in range(t + 1, n_chain):
+            met = blocks.product_tn(state["link"][t, s], pushed)
+            met = blocks.total(met, parent[t, s], n_levels[s])
+            rest[s] -= blocks.left(tf.transpose(factors[s]), met)
+        if structure.core:
+            seen = _gather(pushed, index["cell_level"][t])
+            met = tf.reduce_sum(state["cell"][t][:, None] * seen, 0)
+            below += tf.math.unsorted_segment_sum(
+                tf.transpose(met), index["cell_column"][t], tf.shape(core)[0]
+            )
+    if structure.core:
+        core -= _core_apply(structure, n_levels, factors, below, adjoint=True)
+        core = tf.linalg.triangular_solve(state["lower"], core)
+        h += split_core(structure, n_levels, core)
+    return h
+
+
+def _stack_core(parts):
+    """Core rows (m, n) of one (q, n, J) tensor a factor: the inverse of `split_core`."""
+    rows = [
+        tf.reshape(tf.transpose(part, [2, 0, 1]), [-1, tf.shape(part)[1]])
+        for part in parts
+    ]
+    return tf.concat(rows, 0)
 
 
 def _core_inverse(structure, n_levels, state):

@@ -175,16 +175,16 @@ class Objective:
     """
 
     def __init__(self, structure, data):
-        self._structure, self._data = structure, data
+        self._structure, self.data = structure, data
 
     def evaluate(self, theta):
         """Everything `evaluate` returns, as numpy."""
-        return self.evaluate_with(theta, self._data[-1])
+        return self.evaluate_with(theta, self.data[-1])
 
     def evaluate_with(self, theta, reml):
         """`evaluate`, the REML switch given."""
         out = compiled_evaluate(self._structure)(
-            *self._data[:-1],
+            *self.data[:-1],
             tf.convert_to_tensor(reml, FLOAT),
             tf.convert_to_tensor(theta, FLOAT),
         )
@@ -201,7 +201,7 @@ class Objective:
             See `estimates`, at the minimum.
         """
         state, out = compiled_solve(self._structure)(
-            *self._data,
+            *self.data,
             tf.convert_to_tensor(theta, FLOAT),
             tf.constant(tol, FLOAT),
             tf.constant(3 if cold else 1, INT),

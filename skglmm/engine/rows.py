@@ -6,11 +6,11 @@ from skglmm.engine.statistics import core_offsets, row_values, times
 
 
 def random_part(structure, rows, effects):
-    """Z b by row, for effects (q, J) of every factor."""
+    """Z b by row, for effects (q, J) of every factor, or (q, c, J) for c of them."""
     total = None
     for r, b in enumerate(effects):
         for i, z in enumerate(row_values(structure, rows, r)):
-            part = times(z, tf.gather(b[i], rows["level"][r]))
+            part = times(z, tf.gather(b[i], rows["level"][r], axis=-1))
             total = part if total is None else total + part
     return total
 

@@ -3,8 +3,9 @@
 from skglmm.solvers._base import BaseSolver
 from skglmm.solvers._laplace import Laplace
 from skglmm.solvers._mackay import MacKay
+from skglmm.solvers._mcem import MCEM
 from skglmm.solvers._vi import VI
 
-__all__ = ["VI", "BaseSolver", "Laplace", "MacKay"]
+__all__ = ["MCEM", "VI", "BaseSolver", "Laplace", "MacKay"]
 
-SOLVERS = {"vi": VI, "laplace": Laplace, "mackay": MacKay}
+SOLVERS = {"vi": VI, "laplace": Laplace, "mackay": MacKay, "mcem": MCEM}

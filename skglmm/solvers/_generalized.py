@@ -27,24 +27,32 @@ def solve_variational(problem, solver):
 
     kept = kept_factors(problem.design.factors, solver.factorization)
     with generalized.open_session(problem, solver.device) as run:
-        n_nodes = solver.n_quadrature
-        objective = generalized.Variational(run, problem.family, kept)
-        theta, cold = begin(problem, run), problem.start is None
-        history, n_iter = [], 0
-        for limit, automatic in _NODES:
-            objective.set_nodes(automatic if n_nodes == "auto" else n_nodes)
-            best, out = minimize(
-                run, objective, theta, solver.max_iter, solver.tol, cold
-            )
-            history.append(best["history"])
-            n_iter += best["n_iter"]
-            if n_nodes != "auto" or not out["spread"] > limit:
-                break
-            theta, cold = best["theta"], False
-        best |= {"history": np.concatenate(history), "n_iter": n_iter}
+        best, out, objective = fit_variational(
+            run, solver.n_quadrature, kept, solver.max_iter, solver.tol
+        )
         if solver.factorization == "mean_field":
             out |= {"normal": out["information"]}
         return variational_solution(run, problem, best, out, objective)
+
+
+def fit_variational(run, n_quadrature, kept, max_iter, tol):
+    """Minimise -2 ELBO with enough nodes: report, estimates and the objective."""
+    from skglmm.engine import generalized
+
+    problem = run.problem
+    objective = generalized.Variational(run, problem.family, kept)
+    theta, cold = begin(problem, run), problem.start is None
+    history, n_iter = [], 0
+    for limit, automatic in _NODES:
+        objective.set_nodes(automatic if n_quadrature == "auto" else n_quadrature)
+        best, out = minimize(run, objective, theta, max_iter, tol, cold)
+        history.append(best["history"])
+        n_iter += best["n_iter"]
+        if n_quadrature != "auto" or not out["spread"] > limit:
+            break
+        theta, cold = best["theta"], False
+    best |= {"history": np.concatenate(history), "n_iter": n_iter}
+    return best, out, objective
 
 
 def variational_solution(run, problem, best, out, objective):
@@ -53,7 +61,7 @@ def variational_solution(run, problem, best, out, objective):
 
     slopes = out["slopes"]
     covariance = np.linalg.inv(out["normal"])
-    covariance += slopes @ _inverse_hessian(out["hessian"]) @ slopes.T
+    covariance += slopes @ inverse_hessian(out["hessian"]) @ slopes.T
     method, value = generalized.log_likelihood(run, problem.family, objective.data, out)
     solution = make_solution(problem, best, out, covariance, -0.5 * value, method)
     solution.extra["elbo"] = -0.5 * (float(out["value"]) - float(out["penalty"]))
@@ -93,7 +101,7 @@ def solve_laplace(problem, solver):
 
 def laplace_solution(problem, best, out, method):
     """Solution at the optimum of a `generalized.Laplace`."""
-    covariance = _coef_covariance(out["hessian"], len(out["coef"]))
+    covariance = coef_covariance(out["hessian"], len(out["coef"]))
     value = float(out["value"]) - float(out["penalty"])
     if not problem.design.factors:
         method = "exact"
@@ -130,7 +138,7 @@ def kept_factors(factors, factorization):
 SMALL_FACTOR = 30
 
 
-def _inverse_hessian(hessian):
+def inverse_hessian(hessian):
     """Covariance 2 H^-1 of variance parameters with -2 log-likelihood curvature H.
 
     Directions without positive curvature, such as a variance at zero, get none.
@@ -142,7 +150,7 @@ def _inverse_hessian(hessian):
     return 2.0 * (axes[:, usable] / values[usable]) @ axes[:, usable].T
 
 
-def _coef_covariance(hessian, p):
+def coef_covariance(hessian, p):
     """Covariance of the first p parameters, the fixed effects.
 
     Nothing is certain about a fixed effect because the likelihood is flat there, as
@@ -151,7 +159,7 @@ def _coef_covariance(hessian, p):
     from skglmm.engine.inner import RIDGE
 
     across = hessian[:p, p:]
-    own = hessian[:p, :p] - 0.5 * across @ _inverse_hessian(hessian[p:, p:]) @ across.T
+    own = hessian[:p, :p] - 0.5 * across @ inverse_hessian(hessian[p:, p:]) @ across.T
     values, axes = np.linalg.eigh(own)
     return 2.0 * (axes / np.maximum(values, 2.0 * RIDGE)) @ axes.T
 

@@ -92,10 +92,9 @@ class MacKay(BaseSolver):
     ...     noise_variance=654.94,
     ... )
     >>> model = MixedLinearRegressor("Subject", random_slopes=["Days"], solver=known)
-    >>> model.fit(X, y).random_effects_["Subject"].round(2).head(2)
-         Intercept  Days
-    308       2.26  9.20
-    309     -40.40 -8.62
+    >>> model.fit(X, y).random_effects_["Subject"].to_numpy()[:2].round(2)
+    array([[  2.26,   9.2 ],
+           [-40.4 ,  -8.62]])
     """
 
     _parameter_constraints = {

@@ -1,0 +1,669 @@
+"""Expectations over the random effects by Monte Carlo, numbers in and numbers out.
+
+Every sampler answers `expect(coef, roots)` at fixed effects and roots A, which give the
+factors T = anchor A, and after that `finish`. Effects u are spherical, b = T u.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from scipy.special import logsumexp, ndtri
+from scipy.stats import qmc
+
+from skglmm.engine import montecarlo
+from skglmm.engine.session import to_numpy
+from skglmm.engine.structure import FLOAT, INT
+
+# Independent randomisations of the quasi-random numbers, which give the error.
+_BATCHES = 8
+# Proposals are z + _TAIL z^3: heavier tails than any posterior with a normal prior.
+_TAIL = 0.02
+_CHAINS = 32
+_WARM_UP = 60
+_SETTLE = 3
+# Values of the linear predictor that are held at once.
+_VALUES = 8e6
+# Draws that are kept for the user.
+KEPT = 100
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Means over the posterior, and replicates that tell their error.
+
+    Parameters
+    ----------
+    fixed : ndarray of shape (p,)
+        Score of the fixed effects.
+    squares : tuple of ndarray of shape (q, q)
+        Sums over levels of u u', for each factor.
+    fixed_by : ndarray of shape (p, R)
+    squares_by : tuple of ndarray of shape (q, q, R)
+        The same of independent replicates.
+    share : ndarray of shape (R,)
+        Their weights; they sum to one.
+    effective : float
+        Effective number of draws, as a share of their number.
+    """
+
+    fixed: np.ndarray
+    squares: tuple
+    fixed_by: np.ndarray
+    squares_by: tuple
+    share: np.ndarray
+    effective: float
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What the last draws say beside the estimates.
+
+    Parameters
+    ----------
+    means, covariances, draws : tuple of ndarray
+        (q, J), (q, q, J) and (q, n_draws, J) of u, for each factor.
+    complete : ndarray of shape (p, p)
+        Complete-data information of the fixed effects.
+    across : tuple of ndarray of shape (p, q, q)
+        Sums over levels of their shifts times the means of u.
+    spread : ndarray of shape (p + k, p + k)
+        Covariance of the complete-data score.
+    log_likelihood, error : float
+        The logarithm of the likelihood and its standard error.
+    """
+
+    means: tuple
+    covariances: tuple
+    draws: tuple
+    complete: np.ndarray
+    across: tuple
+    spread: np.ndarray
+    log_likelihood: float
+    error: float
+
+
+class Approximation:
+    """The best Gaussian at given parameters, from which draws start.
+
+    The effects are thought of as moving along with the fixed effects, u = v - shift
+    coef for v with a density: then the complete-data score of the fixed effects hardly
+    varies over the posterior, and means of few draws are good ones.
+
+    Parameters
+    ----------
+    run : Session
+    objective : generalized.Variational
+        At its optimum.
+    anchors : tuple of ndarray of shape (q, q)
+        Factors that the roots A are relative to: T = anchor A.
+    """
+
+    def __init__(self, run, objective, anchors):
+        self.run, self.family = run, run.problem.family
+        self.structure, self.index, self.data = run.structure, run.index, objective.data
+        self.n_levels = run.index["n_levels"].numpy()
+        self.n_rows = int(self.data["y"].shape[0])
+        self._anchors, self._nodes = anchors, objective.nodes
+        self._aux = objective.last
+
+    def move(self, coef, roots):
+        """Fit the Gaussian at these fixed effects and covariances."""
+        self.coef = tf.convert_to_tensor(coef, FLOAT)
+        self.factors = _tensors(
+            [t @ a for t, a in zip(self._anchors, roots, strict=True)]
+        )
+        fit = montecarlo.compiled_approximation(self.structure, self.family)
+        self.weight, self.shift, self.columns, self._aux = fit(
+            self.index, self.data, self._nodes, self.coef, self.factors, self._aux
+        )
+        self.means = self._aux["spherical"]
+
+    def lift(self, z):
+        """Effects u for standard normals z, log|M| by level and in all."""
+        u, by_level, log_det = montecarlo.compiled_lift(self.structure)(
+            self.index, self.data["rows"], self.weight, self.factors, z
+        )
+        u = tuple(m[:, None] + v for m, v in zip(self.means, u, strict=True))
+        return u, by_level, log_det
+
+    def complete(self, weight):
+        """Complete-data information of the fixed effects, u moving along."""
+        x = self.columns.numpy()
+        out = x.T @ (weight[:, None] * x)
+        for shift in self.shift:
+            out += np.einsum("apj,arj->pr", *[shift.numpy()] * 2)
+        return out
+
+    def across(self, means):
+        """Sums over levels of shift and mean of u, (p, q, q) for each factor."""
+        return tuple(
+            np.einsum("apj,bj->pab", shift.numpy(), mean)
+            for shift, mean in zip(self.shift, means, strict=True)
+        )
+
+    def chunk(self, n_draws):
+        """Slices of the draws that fit into memory at once."""
+        size = max(1, int(_VALUES / max(self.n_rows, 1)))
+        return [slice(a, min(a + size, n_draws)) for a in range(0, n_draws, size)]
+
+
+def _tensors(arrays):
+    return tuple(tf.convert_to_tensor(np.asarray(a), FLOAT) for a in arrays)
+
+
+def _add(sums, part):
+    return part if sums is None else tf.nest.map_structure(np.add, sums, part)
+
+
+class LevelSampler:
+    """Importance sampling level by level, for one factor, with quasi-random normals.
+
+    Parameters
+    ----------
+    approximation : Approximation
+    n_draws : int
+        Rounded up to eight times a power of two.
+    rng : Generator
+    """
+
+    name = "importance"
+    steady = True
+
+    def __init__(self, approximation, n_draws, rng):
+        self._gauss, self._rng = approximation, rng
+        self._size = int(np.ceil(np.log2(max(n_draws, 2 * _BATCHES) / _BATCHES)))
+        self._fill()
+
+    @property
+    def n_draws(self):
+        return _BATCHES * 2**self._size
+
+    def _fill(self):
+        q, n_levels = self._gauss.structure.n_effects[0], self._gauss.n_levels[0]
+        parts = []
+        for _ in range(_BATCHES):
+            points = qmc.Sobol(q, scramble=True, rng=self._rng).random_base2(self._size)
+            shift = self._rng.random((q, 1, n_levels))
+            parts.append((points.T[:, :, None] + shift) % 1.0)
+        z = ndtri(np.clip(np.concatenate(parts, 1), 1e-12, 1.0 - 1e-12))
+        log_q = -np.sum(0.5 * z * z + np.log1p(3.0 * _TAIL * z * z), 0)
+        self._z = _tensors([z + _TAIL * z**3])
+        self._log_q = tf.convert_to_tensor(log_q)
+
+    def grow(self):
+        """Twice as many draws, all of them new."""
+        self._size += 1
+        self._fill()
+
+    def _call(self, u, log_q, base):
+        g = self._gauss
+        step = montecarlo.compiled_by_level(g.structure, g.family)
+        base = tf.convert_to_tensor(base, FLOAT)
+        return to_numpy(step(g.index, g.data, g.coef, g.factors, u, log_q, base))
+
+    def expect(self, coef, roots):
+        """Expectation at the fixed effects and the roots A of the covariances."""
+        g = self._gauss
+        g.move(coef, roots)
+        level, x = g.run.problem.design.factors[0].codes, g.columns.numpy()
+        shift = g.shift[0].numpy()
+        u, log_det, _ = g.lift(self._z)
+        log_q = self._log_q + 0.5 * log_det
+        mode = tuple(m[:, None] for m in g.means)
+        at_mode = self._call(mode, 0.5 * log_det[None], np.zeros(g.n_levels[0]))
+        base = at_mode["log_ratio"][0]
+        pooled, fixed_by, squares_by, totals, ratios = None, [], [], [], []
+        for batch in range(_BATCHES):
+            sums, first = None, batch * 2**self._size
+            for some in g.chunk(2**self._size):
+                here = slice(first + some.start, first + some.stop)
+                part = self._call(tuple(v[:, here] for v in u), log_q[here], base)
+                ratios.append(part.pop("log_ratio"))
+                sums = _add(sums, part)
+            totals.append(sums["total"])
+            fixed_by.append(self._fixed(sums, level, x, shift))
+            squares_by.append(np.sum(sums["second"] / sums["total"], -1))
+            pooled = _add(pooled, sums)
+        total = pooled["total"]
+        self._last = {
+            "u": u[0],
+            "roots": roots,
+            "base": base,
+            "pooled": pooled,
+            "totals": np.stack(totals),
+            "log_ratio": np.concatenate(ratios),
+        }
+        effective = float(np.mean(total**2 / pooled["squares"]) / self.n_draws)
+        fixed_by, squares_by = np.stack(fixed_by, -1), np.stack(squares_by, -1)
+        return Expectation(
+            fixed=_jackknife(self._fixed(pooled, level, x, shift), fixed_by),
+            squares=(_jackknife(np.sum(pooled["second"] / total, -1), squares_by),),
+            fixed_by=fixed_by,
+            squares_by=(squares_by,),
+            share=np.full(_BATCHES, 1.0 / _BATCHES),
+            effective=effective,
+        )
+
+    @staticmethod
+    def _fixed(sums, level, x, shift):
+        """Score of the fixed effects, the effects moving along."""
+        score = (sums["score"] / sums["total"][level]) @ x
+        return score + np.einsum("apj,aj->p", shift, sums["first"] / sums["total"])
+
+    def log_likelihood(self):
+        """Logarithm of the likelihood at the last expectation, and its error."""
+        total = self._last["totals"]
+        value = np.sum(np.log(total.sum(0) / self.n_draws) + self._last["base"])
+        ratio = total / total.mean(0)
+        return float(value), float(np.sqrt(np.sum(ratio.var(0, ddof=1)) / _BATCHES))
+
+    def finish(self, coordinates):
+        """Estimates by level, spread of the scores and draws, at the last place."""
+        g, last = self._gauss, self._last
+        pooled, log_ratio, u = last["pooled"], last["log_ratio"], last["u"]
+        level = g.run.problem.design.factors[0].codes
+        total = pooled["total"]
+        weights = np.exp(log_ratio - logsumexp(log_ratio, 0))
+        first, second = pooled["first"] / total, pooled["second"] / total
+        map_ = tf.convert_to_tensor(coordinates.score_map(last["roots"])[0])
+        spread_by = montecarlo.compiled_spread_by_level(g.structure, g.family)
+        spread, mean = 0.0, 0.0
+        for some in g.chunk(self.n_draws):
+            at = tf.convert_to_tensor(weights[some])
+            outer, sums = spread_by(
+                g.index,
+                g.data,
+                g.coef,
+                g.factors,
+                g.columns,
+                g.shift,
+                (u[:, some],),
+                at,
+                map_,
+            )
+            spread, mean = spread + outer.numpy(), mean + sums.numpy()
+        value, error = self.log_likelihood()
+        return Finish(
+            means=(first,),
+            covariances=(second - first[:, None] * first[None],),
+            draws=(_resampled(u.numpy(), weights, self._rng),),
+            complete=g.complete(pooled["weight"] / total[level]),
+            across=g.across((first,)),
+            spread=spread - mean @ mean.T,
+            log_likelihood=value,
+            error=error,
+        )
+
+
+def _jackknife(pooled, by_batch):
+    """Ratio estimate less its bias, which batches have as many times over."""
+    return pooled - (by_batch.mean(-1) - pooled) / (by_batch.shape[-1] - 1.0)
+
+
+def _resampled(u, weights, rng):
+    """Equally likely draws (q, KEPT, J) from weighted ones (q, S, J), by level."""
+    ends = np.cumsum(weights, 0)
+    n_draws, n_levels = weights.shape
+    out = np.empty((u.shape[0], KEPT, n_levels))
+    points = (np.arange(KEPT)[:, None] + rng.random(n_levels)) / KEPT
+    for j in range(n_levels):
+        at = np.searchsorted(ends[:, j] / ends[-1, j], points[:, j])
+        at = rng.permutation(np.minimum(at, n_draws - 1))
+        out[:, :, j] = u[:, at, j]
+    return out
+
+
+class _ByDraw:
+    """What samplers of all effects at once share: sums over draws."""
+
+    def _call(self, u, log_q, base, equal):
+        g = self._gauss
+        step = montecarlo.compiled_joint(g.structure, g.family)
+        base, equal = tf.constant(base, FLOAT), tf.constant(equal)
+        return to_numpy(
+            step(
+                g.index,
+                g.data,
+                g.coef,
+                g.factors,
+                g.columns,
+                g.shift,
+                u,
+                log_q,
+                base,
+                equal,
+            )
+        )
+
+    def _sum(self, parts, base, equal):
+        """One pass over draws, in parts (u, log_q)."""
+        sums, by_draw = None, []
+        for u, log_q in parts:
+            for some in self._gauss.chunk(log_q.shape[0]):
+                here = tuple(v[:, some] for v in u)
+                part = self._call(here, log_q[some], base, equal)
+                names = ("log_ratio", "score", "by_draw")
+                by_draw.append({name: part.pop(name) for name in names})
+                sums = _add(sums, part)
+        found = tf.nest.map_structure(lambda *a: np.concatenate(a, -1), *by_draw)
+        return sums, found
+
+    def _finish(self, coordinates, weights, total, draws):
+        sums, found = self._sums, self._found
+        by_covariance = coordinates.covariance_scores(self._roots, found["by_draw"])
+        scores = np.concatenate([found["score"], by_covariance])
+        centred = scores - (scores @ weights)[:, None]
+        first = [a / total for a in sums["first"]]
+        second = [a / total for a in sums["second"]]
+        value, error = self.log_likelihood()
+        return Finish(
+            means=tuple(first),
+            covariances=tuple(
+                b - a[:, None] * a[None] for a, b in zip(first, second, strict=True)
+            ),
+            draws=draws,
+            complete=self._gauss.complete(sums["weight"] / total),
+            across=self._gauss.across(first),
+            spread=(centred * weights) @ centred.T,
+            log_likelihood=value,
+            error=error,
+        )
+
+
+class JointSampler(_ByDraw):
+    """Importance sampling of all effects at once from the approximation.
+
+    Parameters
+    ----------
+    approximation : Approximation
+    n_draws : int
+    rng : Generator
+    """
+
+    name = "importance"
+    steady = True
+
+    def __init__(self, approximation, n_draws, rng):
+        self._gauss, self.n_draws, self._rng = approximation, n_draws, rng
+        self._fill()
+
+    def _fill(self):
+        self._z = normals(self._gauss, self.n_draws, self._rng)
+
+    def grow(self):
+        """Twice as many draws, all of them new."""
+        self.n_draws *= 2
+        self._fill()
+
+    def expect(self, coef, roots):
+        """Expectation at the fixed effects and the roots A of the covariances."""
+        g = self._gauss
+        g.move(coef, roots)
+        self._roots = roots
+        u, _, log_det = g.lift(self._z)
+        mode = tuple(m[:, None] for m in g.means)
+        at_mode = self._call(mode, 0.5 * log_det[None], 0.0, True)
+        base = float(at_mode["log_ratio"][0])
+        log_q = log_density(self._z) + 0.5 * log_det
+        self._sums, self._found = self._sum([(u, log_q)], base, False)
+        found = self._found
+        weights = np.exp(found["log_ratio"] - base)
+        self._u, self._total = u, weights.sum()
+        self._weights = weights / self._total
+        return Expectation(
+            fixed=found["score"] @ self._weights,
+            squares=tuple(a @ self._weights for a in found["by_draw"]),
+            fixed_by=found["score"],
+            squares_by=found["by_draw"],
+            share=self._weights,
+            effective=float(1.0 / np.sum(self._weights**2) / self.n_draws),
+        )
+
+    def log_likelihood(self):
+        """Logarithm of the likelihood at the last expectation, and its error."""
+        value = logsumexp(self._found["log_ratio"]) - np.log(self.n_draws)
+        squares = np.sum(self._weights**2) - 1.0 / self.n_draws
+        return float(value), float(np.sqrt(max(squares, 0.0)))
+
+    def finish(self, coordinates):
+        """Estimates by level, spread of the scores and draws, at the last place."""
+        at = self._rng.choice(self.n_draws, KEPT, p=self._weights)
+        draws = tuple(v.numpy()[:, at] for v in self._u)
+        return self._finish(coordinates, self._weights, self._total, draws)
+
+
+def normals(approximation, n_draws, rng):
+    """Standard normals (q, n_draws, J) for every factor."""
+    sizes = zip(approximation.structure.n_effects, approximation.n_levels, strict=True)
+    return _tensors([rng.standard_normal((q, n_draws, n)) for q, n in sizes])
+
+
+def log_density(z):
+    """Log-density (n_draws,) of standard normals, constants left out."""
+    return tf.add_n([-0.5 * tf.reduce_sum(a * a, (0, 2)) for a in z])
+
+
+class ChainSampler(_ByDraw):
+    """Hamiltonian Monte Carlo, whitened by the Cholesky factor of the approximation.
+
+    Parameters
+    ----------
+    approximation : Approximation
+    n_draws : int
+        Rounded up to a multiple of 32, the number of chains.
+    rng : Generator
+    """
+
+    name = "hmc"
+    steady = False
+
+    def __init__(self, approximation, n_draws, rng):
+        self._gauss, self._rng = approximation, rng
+        self._length = max(2, int(np.ceil(n_draws / _CHAINS)))
+        self._z = normals(approximation, _CHAINS, rng)
+        d = sum(z.shape[0] * z.shape[2] for z in self._z)
+        self._step, self._fresh = tf.constant(1.6 * d**-0.25, FLOAT), True
+
+    @property
+    def n_draws(self):
+        return self._length * _CHAINS
+
+    def grow(self):
+        """Twice as many draws from here on."""
+        self._length *= 2
+
+    def _move(self, n, rate=0.0):
+        g = self._gauss
+        seed = self._rng.integers(2**31 - 1, size=2)
+        self._z, u, self._step, accepted, log_det = montecarlo.compiled_chains(
+            g.structure, g.family
+        )(
+            g.index,
+            g.data,
+            g.weight,
+            g.factors,
+            g.coef,
+            g.means,
+            self._z,
+            self._step,
+            tf.constant(rate, FLOAT),
+            tf.constant(n, INT),
+            tf.convert_to_tensor(seed, INT),
+        )
+        return u, log_density(self._z) + 0.5 * log_det, float(accepted)
+
+    def expect(self, coef, roots):
+        """Expectation at the fixed effects and the roots A of the covariances."""
+        self._roots = roots
+        self._gauss.move(coef, roots)
+        for rate in (0.2, 0.05) if self._fresh else ():
+            self._move(_WARM_UP // 2, rate)
+        self._fresh = False
+        self._move(_SETTLE)
+        parts, accepted = [], []
+        for _ in range(self._length):
+            *part, share = self._move(1)
+            parts.append(part)
+            accepted.append(share)
+        self.acceptance = float(np.mean(accepted))
+        self._sums, self._found = self._sum(parts, 0.0, True)
+        self._parts = parts
+
+        def by_chain(a):
+            return a.reshape(*a.shape[:-1], self._length, _CHAINS).mean(-2)
+
+        fixed = by_chain(self._found["score"])
+        squares = tuple(map(by_chain, self._found["by_draw"]))
+        self._effective = _effective_share(self._found["by_draw"], self._length)
+        return Expectation(
+            fixed=fixed.mean(-1),
+            squares=tuple(a.mean(-1) for a in squares),
+            fixed_by=fixed,
+            squares_by=squares,
+            share=np.full(_CHAINS, 1.0 / _CHAINS),
+            effective=self._effective,
+        )
+
+    def log_likelihood(self):
+        """Bridge sampling between the chains and the approximation, and its error."""
+        n = self.n_draws
+        z = normals(self._gauss, n, self._rng)
+        u, _, log_det = self._gauss.lift(z)
+        parts = [(u, log_density(z) + 0.5 * log_det)]
+        log_q = self._sum(parts, 0.0, True)[1]["log_ratio"]
+        return bridge(self._found["log_ratio"], log_q, max(self._effective * n, 2.0))
+
+    def finish(self, coordinates):
+        """Estimates by level, spread of the scores and draws, at the last place."""
+        n, last = self.n_draws, self._parts[-(KEPT // _CHAINS + 1) :]
+        draws = tuple(
+            np.concatenate([u[r].numpy() for u, _ in last], 1)[:, -KEPT:]
+            for r in range(len(self._roots))
+        )
+        return self._finish(coordinates, np.full(n, 1.0 / n), float(n), draws)
+
+
+def bridge(log_p, log_q, effective):
+    """Logarithm of a normalising constant by bridge sampling [1]_, and its error.
+
+    Parameters
+    ----------
+    log_p, log_q : ndarray of shape (n,)
+        Log-ratios of the target's unnormalised density to a normalised one, at draws
+        from the target and from the other.
+    effective : float
+        Effective number of draws from the target.
+
+    References
+    ----------
+    .. [1] Meng, X.-L. and Wong, W. H. (1996). Simulating ratios of normalizing
+       constants via a simple identity. Statistica Sinica 6, 831-860.
+    """
+    n = len(log_q)
+    s_p, s_q = np.log(effective / (effective + n)), np.log(n / (effective + n))
+    value = float(np.median(np.concatenate([log_p, log_q])))
+    for _ in range(1000):
+        above = log_q - np.logaddexp(s_p + log_q, s_q + value)
+        below = -np.logaddexp(s_p + log_p, s_q + value)
+        new = float(
+            logsumexp(above) - np.log(n) - logsumexp(below) + np.log(len(log_p))
+        )
+        done, value = abs(new - value) < 1e-10 * (1.0 + abs(new)), new
+        if done:
+            break
+    parts = [np.exp(a - logsumexp(a)) * len(a) for a in (above, below)]
+    error = np.sqrt(parts[0].var() / n + parts[1].var() / effective)
+    return value, float(error)
+
+
+def _effective_share(by_draw, length):
+    """Effective share of chains' draws, the least over the diagonals of u u'."""
+    shares = []
+    for a in by_draw:
+        for i in range(len(a)):
+            x = a[i, i].reshape(length, -1)
+            between = length * x.mean(0).var(ddof=1)
+            shares.append(np.clip(x.var() / max(between, 1e-300), 0.0, 1.0))
+    return float(min(shares))
+
+
+class ExactSampler:
+    """Draws from the posterior of a linear model, exact at every step.
+
+    Parameters
+    ----------
+    run : Session
+    data : tuple
+        See `linear.Objective`.
+    width : int
+        Number of fixed columns.
+    anchor : tuple of ndarray of shape (q, q)
+        The factors T that the roots are relative to.
+    n_draws : int
+        Rounded up to a multiple of eight.
+    rng : Generator
+    """
+
+    name = "exact"
+    steady = True
+
+    def __init__(self, run, data, width, anchor, n_draws, rng):
+        self._run, self._data, self._anchor, self._rng = run, data, anchor, rng
+        self._width = width
+        self._size = int(np.ceil(max(n_draws, 2 * _BATCHES) / _BATCHES))
+        self._fill()
+
+    @property
+    def n_draws(self):
+        return _BATCHES * self._size
+
+    def _fill(self):
+        structure, p = self._run.structure, self._width
+        n_levels = self._run.index["n_levels"].numpy()
+        self._batches = []
+        for _ in range(_BATCHES):
+            z = [
+                _unit(self._rng.standard_normal((q, self._size, n)))
+                for q, n in zip(structure.n_effects, n_levels, strict=True)
+            ]
+            fixed = self._rng.standard_normal((p, self._size))
+            self._batches.append((_tensors(z), tf.convert_to_tensor(fixed)))
+
+    def grow(self):
+        """Twice as many draws, all of them new."""
+        self._size *= 2
+        self._fill()
+
+    def expect(self, coef, roots):
+        """Expectation at the roots A of the covariances; fixed effects are profiled."""
+        index, statistics, n_rows, reml = self._data
+        factors = _tensors([t @ a for t, a in zip(self._anchor, roots, strict=True)])
+        exact = montecarlo.compiled_exact(self._run.structure)
+        by_batch = []
+        for z, fixed in self._batches:
+            squares, by_draw, self._draws = exact(
+                index, statistics, factors, n_rows, reml, z, fixed
+            )
+            by_batch.append([a.numpy().mean(-1) for a in by_draw])
+        squares_by = [
+            np.stack([a.numpy() + part[r] for part in by_batch], -1)
+            for r, a in enumerate(squares)
+        ]
+        return Expectation(
+            fixed=np.zeros(0),
+            squares=tuple(a.mean(-1) for a in squares_by),
+            fixed_by=np.zeros((0, _BATCHES)),
+            squares_by=tuple(squares_by),
+            share=np.full(_BATCHES, 1.0 / _BATCHES),
+            effective=1.0,
+        )
+
+    def draws(self):
+        """Draws (q, n_draws, J) of b around its prediction, sigma = 1."""
+        return tuple(a.numpy()[:, :KEPT] for a in self._draws)
+
+
+def _unit(z):
+    """Normals with a mean square of one over the draws: second moments are exact."""
+    return z / np.sqrt(np.mean(z * z, 1, keepdims=True))

@@ -1,0 +1,369 @@
+"""Monte Carlo EM: the iteration and its two starting points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skglmm.solvers._coordinates import Coordinates
+from skglmm.solvers._exact import open_objective, solution
+from skglmm.solvers._generalized import (
+    coef_covariance,
+    fit_variational,
+    inverse_hessian,
+    make_solution,
+    variational_solution,
+)
+from skglmm.solvers._search import begin, minimize
+
+_START_TOL, _START_ITERATIONS = 1e-8, 100
+# A step is swamped if its decrement is no larger than so many times what noise alone
+# gives; with draws that stay the same it is worth finishing nevertheless.
+_SWAMPED, _FINISHED = 3.0, 1e-2
+_NEGLIGIBLE = 1e-10
+_LONGEST = 0.5
+_GROWTH = 64
+# Least effective share of draws from the anchor for importance sampling, and least
+# effective number: with fewer the weights are those of one draw soon.
+_EFFECTIVE, _FEWEST = 0.1, 20
+# Information by Louis's formula, relative to the approximation's, below which the
+# formula's own error is to blame.
+_PLAUSIBLE = 0.2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """End of the iteration.
+
+    Parameters
+    ----------
+    phi : ndarray of shape (p + k,)
+    noise : ndarray of shape (p + k, p + k)
+        Covariance of the Monte Carlo error of the score at the end.
+    n_iter : int
+    history : ndarray of shape (n_iter,)
+        Decrease of -2 log-likelihood that another step promises.
+    outcome : str or None
+    """
+
+    phi: np.ndarray
+    noise: np.ndarray
+    n_iter: int
+    history: np.ndarray
+    outcome: str | None
+
+
+def ascend(sampler, coordinates, phi, covariance, information, ridge, solver):
+    """Solve E[score | y] = 0 with expectations by Monte Carlo.
+
+    Parameters
+    ----------
+    sampler : object
+        See `engine.samplers`.
+    coordinates : Coordinates
+    phi : ndarray of shape (p + k,)
+    covariance : ndarray of shape (p + k, p + k)
+        Inverse of the information, by which steps are taken.
+    information : ndarray of shape (p, p)
+        Complete-data information of the fixed effects.
+    ridge : float
+        Curvature added for the fixed effects.
+    solver : MCEM
+    """
+    p, history, settled = coordinates.p, [], []
+    rank = max(np.linalg.matrix_rank(covariance), 1)
+    largest, before = _GROWTH * sampler.n_draws, np.inf
+    noise = np.zeros_like(covariance)
+    outcome = f"max_iter={solver.max_iter} iterations were not enough"
+    for _ in range(solver.max_iter):
+        coef, roots = coordinates.split(phi)
+        found = sampler.expect(coef, roots)
+        if found.effective * sampler.n_draws < _FEWEST:
+            outcome = (
+                f"{sampler.n_draws} draws from the approximation are worth only "
+                f"{found.effective * sampler.n_draws:.1f} from the posterior: use "
+                "sampler='hmc' or more n_samples"
+            )
+            break
+        score, noise = scores(coordinates, roots, found)
+        score[:p] -= ridge * coef
+        step = covariance @ score
+        decrement, error = score @ step, np.trace(covariance @ noise)
+        history.append(decrement)
+        swamped = decrement <= max(_SWAMPED * error, _NEGLIGIBLE)
+        finished = decrement <= max(_FINISHED * error, _NEGLIGIBLE)
+        if swamped and (finished or not sampler.steady):
+            settled.append((phi + step, sampler.n_draws, noise))
+            phi, noise = averaged(settled)
+            share = np.sqrt(np.trace(covariance @ noise) / rank)
+            if share <= solver.tol:
+                outcome = None
+                break
+            if 2 * sampler.n_draws > largest:
+                outcome = (
+                    f"the Monte Carlo error is still {share:.2f} standard errors after "
+                    f"{sampler.n_draws} draws (tol={solver.tol:g})"
+                )
+                break
+            sampler.grow()
+            before = np.inf
+            continue
+        if decrement > before and not swamped:
+            # the closed step of EM, slower and safe
+            coef = coef + np.linalg.solve(information, score[:p])
+            phi = coordinates.join(coef, coordinates.closed(roots, found.squares))
+            before = np.inf
+            continue
+        before = decrement
+        length = np.max(np.abs(step[p:]), initial=0.0)
+        phi = phi + step * min(1.0, _LONGEST / max(length, 1e-300))
+    if settled:
+        phi, noise = averaged(settled)
+    return Outcome(phi, noise, len(history), np.array(history), outcome)
+
+
+def scores(coordinates, roots, found):
+    """Mean score (p + k,) and the covariance of its Monte Carlo error."""
+    score = np.concatenate(
+        [found.fixed, coordinates.covariance_score(roots, found.squares)]
+    )
+    by_part = np.concatenate(
+        [found.fixed_by, coordinates.covariance_scores(roots, found.squares_by)]
+    )
+    centred = (by_part - (by_part @ found.share)[:, None]) * found.share
+    n = by_part.shape[1]
+    return score, centred @ centred.T * n / (n - 1.0)
+
+
+def averaged(settled):
+    """Mean of settled estimates by their numbers of draws, and its score's error."""
+    weights = np.array([n for _, n, _ in settled], dtype=float)
+    weights /= weights.sum()
+    phi = sum(w * phi for w, (phi, _, _) in zip(weights, settled, strict=True))
+    noise = sum(w * w * c for w, (_, _, c) in zip(weights, settled, strict=True))
+    return phi, noise
+
+
+# ---------------------------------------------------------------- linear model
+
+
+def solve_linear_sampled(problem, solver):
+    """Monte Carlo EM for the linear model, from draws of its Gaussian posterior."""
+    from skglmm.engine import samplers
+
+    with open_objective(problem, solver.device) as (run, objective):
+        best, out = minimize(
+            run,
+            objective,
+            begin(problem, run),
+            _START_ITERATIONS,
+            _START_TOL,
+            problem.start is None,
+        )
+        if not problem.design.factors or best["outcome"] is not None:
+            return solution(problem, best, out)
+        n_levels = [factor.n_levels for factor in problem.design.factors]
+        coordinates = Coordinates(run.structure.covariance, out["factors"], n_levels, 0)
+        hessian, slopes = _differences(objective, best["theta"])
+        jacobian = coordinates.jacobian()
+        covariance = inverse_hessian(jacobian.T @ hessian @ jacobian)
+        rng = np.random.default_rng(problem.seed)
+        sampler = samplers.ExactSampler(
+            run,
+            objective.data,
+            problem.border.shape[1] - 1,
+            out["factors"],
+            solver.n_samples,
+            rng,
+        )
+        start = coordinates.start(np.zeros(0))
+        end = ascend(sampler, coordinates, start, covariance, np.eye(0), 0.0, solver)
+        _, roots = coordinates.split(end.phi)
+        factors = [t @ a for t, a in zip(out["factors"], roots, strict=True)]
+        out = objective.evaluate(run.theta(factors))
+        sampler.expect(np.zeros(0), roots)
+        draws = sampler.draws()
+    found = solution(
+        problem,
+        best | {"n_iter": end.n_iter, "history": end.history, "outcome": end.outcome},
+        out,
+    )
+    sigma2 = found.noise_variance
+    error = covariance @ end.noise @ covariance
+    moves = slopes @ jacobian @ _half(error)  # of coef and sigma^2
+    relative = _split_moves(coordinates, roots, _half(error))
+    found.extra["monte_carlo"] = {
+        "sampler": sampler.name,
+        "n_samples": sampler.n_draws,
+        "effective": 1.0,
+        "coef": moves[:-1],
+        "covariances": tuple(
+            sigma2 * d + (s / sigma2)[:, :, None] * moves[-1]
+            for d, s in zip(relative, found.covariances, strict=True)
+        ),
+        "noise": moves[-1],
+        "log_likelihood": 0.0,
+    }
+    found.extra["draws"] = tuple(
+        m[:, None] + np.sqrt(sigma2) * d
+        for m, d in zip(found.means, draws, strict=True)
+    )
+    return found
+
+
+def _differences(objective, theta):
+    """Hessian of -2 log-likelihood in theta; slopes of coef and sigma^2, (p + 1, k)."""
+    hessian, slopes = [], []
+    for at in range(len(theta)):
+        step = 1e-4 * max(1.0, abs(theta[at]))
+        ends = []
+        for sign in (1.0, -1.0):
+            moved = theta.copy()
+            moved[at] += sign * step
+            ends.append(objective.evaluate(moved))
+        up, down = ends
+        hessian.append((up["gradient"] - down["gradient"]) / (2.0 * step))
+        slopes.append(
+            np.append(
+                up["fixed"]["coef"] - down["fixed"]["coef"],
+                up["fixed"]["variance"] - down["fixed"]["variance"],
+            )
+            / (2.0 * step)
+        )
+    hessian = np.array(hessian)
+    return 0.5 * (hessian + hessian.T), np.array(slopes).T
+
+
+# ---------------------------------------------------------- counts and outcomes
+
+
+def solve_sampled(problem, solver):
+    """Monte Carlo EM for counts, binary outcomes and proportions."""
+    from skglmm.engine import generalized, inner, samplers
+
+    with generalized.open_session(problem, solver.device) as run:
+        best, out, objective = fit_variational(
+            run, "auto", None, _START_ITERATIONS, _START_TOL
+        )
+        if not problem.design.factors or best["outcome"] is not None:
+            return variational_solution(run, problem, best, out, objective)
+        p = len(out["coef"])
+        n_levels = [factor.n_levels for factor in problem.design.factors]
+        coordinates = Coordinates(run.structure.covariance, out["factors"], n_levels, p)
+        covariance = _approximate_covariance(out, coordinates)
+        gauss = samplers.Approximation(run, objective, out["factors"])
+        sampler = choose_sampler(
+            gauss, out["coef"], solver, np.random.default_rng(problem.seed)
+        )
+        end = ascend(
+            sampler,
+            coordinates,
+            coordinates.start(out["coef"]),
+            covariance,
+            out["information"],
+            inner.RIDGE,
+            solver,
+        )
+        coef, roots = coordinates.split(end.phi)
+        found = sampler.expect(coef, roots)
+        last = sampler.finish(coordinates)
+        constant = -0.5 * objective.constant()
+
+    complete = np.zeros_like(covariance)
+    complete[:p, :p] = last.complete + inner.RIDGE * np.eye(p)
+    complete[p:, p:] = coordinates.curvature(roots, found.squares)
+    complete[:p, p:] = coordinates.cross_curvature(roots, last.across)
+    complete[p:, :p] = complete[:p, p:].T
+    observed = complete - last.spread
+    half = _half(covariance)
+    by_louis = np.linalg.eigvalsh(half.T @ observed @ half)
+    usable = by_louis[by_louis > 1e-12 * max(by_louis.max(), 1e-300)]
+    louis = len(usable) == np.linalg.matrix_rank(covariance)
+    if louis and usable.min() > _PLAUSIBLE:
+        covariance = _joint_covariance(2.0 * observed, p)
+    error = _half(covariance @ end.noise @ covariance)
+    factors = tuple(t @ a for t, a in zip(coordinates.anchors, roots, strict=True))
+    estimates = {
+        "coef": coef,
+        "factors": factors,
+        "means": tuple(t @ u for t, u in zip(factors, last.means, strict=True)),
+        "posterior": tuple(
+            np.einsum("ia,abj,kb->ikj", t, c, t)
+            for t, c in zip(factors, last.covariances, strict=True)
+        ),
+    }
+    report = {"n_iter": end.n_iter, "history": end.history, "outcome": end.outcome}
+    made = make_solution(
+        problem,
+        report,
+        estimates,
+        covariance[:p, :p],
+        last.log_likelihood + constant,
+        {"importance": "importance", "hmc": "bridge"}[sampler.name],
+    )
+    made.extra["monte_carlo"] = {
+        "sampler": sampler.name,
+        "n_samples": sampler.n_draws,
+        "effective": found.effective,
+        "coef": error[:p],
+        "covariances": tuple(_split_moves(coordinates, roots, error[p:])),
+        "noise": None,
+        "log_likelihood": last.error,
+    }
+    made.extra["draws"] = tuple(
+        np.einsum("ia,asj->isj", t, u) for t, u in zip(factors, last.draws, strict=True)
+    )
+    return made
+
+
+def choose_sampler(gauss, coef, solver, rng):
+    """The sampler that was asked for, or the one that the effective size suggests."""
+    from skglmm.engine import samplers
+
+    single = len(gauss.n_levels) == 1
+    if single and solver.sampler != "hmc":
+        return samplers.LevelSampler(gauss, solver.n_samples, rng)
+    if solver.sampler != "hmc":
+        joint = samplers.JointSampler(gauss, solver.n_samples, rng)
+        if solver.sampler == "importance":
+            return joint
+        roots = [np.eye(q) for q in gauss.structure.n_effects]
+        if joint.expect(coef, roots).effective >= _EFFECTIVE:
+            return joint
+    return samplers.ChainSampler(gauss, solver.n_samples, rng)
+
+
+def _approximate_covariance(out, coordinates):
+    """Covariance of fixed effects and entries of A by the approximation."""
+    jacobian = coordinates.jacobian()
+    own = inverse_hessian(jacobian.T @ out["hessian"] @ jacobian)
+    slopes = out["slopes"] @ jacobian
+    across = slopes @ own
+    first = np.linalg.inv(out["normal"]) + across @ slopes.T
+    return np.block([[first, across], [across.T, own]])
+
+
+def _joint_covariance(hessian, p):
+    """Covariance 2 H^-1 of p fixed effects and the covariance parameters."""
+    own = hessian[p:, p:] - hessian[p:, :p] @ np.linalg.solve(
+        hessian[:p, :p], hessian[:p, p:]
+    )
+    own = inverse_hessian(own)
+    slopes = -np.linalg.solve(hessian[:p, :p], hessian[:p, p:])
+    first = coef_covariance(hessian, p)
+    return np.block([[first, slopes @ own], [own @ slopes.T, own]])
+
+
+def _half(covariance):
+    """F with F F' the covariance."""
+    values, axes = np.linalg.eigh(0.5 * (covariance + covariance.T))
+    return axes * np.sqrt(np.maximum(values, 0.0))
+
+
+def _split_moves(coordinates, roots, moves):
+    """Moves (q, q, m) of each covariance for moves (k, m) of the parameters."""
+    out, at = [], 0
+    for slopes in coordinates.covariance_slopes(roots):
+        k = slopes.shape[-1]
+        out.append(slopes @ moves[at : at + k])
+        at += k
+    return out
