@@ -24,6 +24,13 @@ class PersistenceMixin:
     def __getstate__(self):
         state = super().__getstate__()
         packed = {name: _pack(value) for name, value in state.items()}
+        if "_metadata_request" in state:
+            # it refers back to the model, and skops.io cannot save a circle
+            packed["_metadata_request"] = {
+                method: dict(requests.requests)
+                for method, requests in vars(state["_metadata_request"]).items()
+                if hasattr(requests, "requests")
+            }
         return packed | {"_skglmm_version": skglmm.__version__}
 
     def __setstate__(self, state):
@@ -31,7 +38,14 @@ class PersistenceMixin:
         saved = state.pop("_skglmm_version", "unknown")
         if saved != skglmm.__version__:
             warnings.warn(OtherVersionWarning(type(self).__name__, saved), stacklevel=2)
+        requested = state.pop("_metadata_request", None)
         super().__setstate__({name: _unpack(value) for name, value in state.items()})
+        if requested is not None:
+            requests = self._get_metadata_request()
+            for method, metadata in requested.items():
+                for name, answer in metadata.items():
+                    getattr(requests, method).add_request(param=name, alias=answer)
+            self._metadata_request = requests
 
 
 class OtherVersionWarning(InconsistentVersionWarning):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from sklearn import config_context
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -161,6 +162,19 @@ def test_labels_that_came_beside_x_are_needed_after_reading_as_well(way):
     same(read.predict(X[["x0"]], groups=X["g0"]), expected)
     with pytest.raises(ValueError, match="pass groups= here as well"):
         read.predict(X[["x0"]])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_metadata_a_model_requests_comes_back(way):
+    X, y = problem("gaussian")
+    with config_context(enable_metadata_routing=True):
+        model = MixedLinearRegressor().set_fit_request(groups=True)
+        model.set_predict_request(groups="pens").set_score_request(groups=False)
+        read = WAYS[way](model)
+        assert repr(read.get_metadata_routing()) == repr(model.get_metadata_routing())
+        pipe = make_pipeline(FunctionTransformer(), read)
+        pipe.fit(X[["x0"]], y, groups=X["g0"]).predict(X[["x0"]], pens=X["g0"])
+    assert len(read.random_effects_["g0"]) == X["g0"].nunique()
 
 
 @pytest.mark.parametrize("way", WAYS)
