@@ -1,6 +1,7 @@
 """The one path from a table to fitted attributes."""
 
 from dataclasses import replace
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -39,11 +40,11 @@ class BaseMixedModel(PersistenceMixin, SummaryMixin, PredictorMixin, BaseEstimat
     _column_parameters = ("offset",)
 
     _parameter_constraints: dict = {
-        "groups": [None, str, int, tuple, list],
+        "groups": [None, str, Integral, tuple, list],
         "random_slopes": [None, list, dict],
         "random_intercepts": ["boolean", dict],
         "covariance": [StrOptions({"full", "diag", "scalar"}), dict],
-        "offset": [None, str, int],
+        "offset": [None, str, Integral],
         "fit_intercept": ["boolean"],
         "solver": [StrOptions(set(SOLVERS)), BaseSolver],
         "handle_unknown": [StrOptions({"ignore", "warn", "error"})],

@@ -1,5 +1,7 @@
 """Binary outcomes and proportions."""
 
+from numbers import Integral
+
 import numpy as np
 from scipy.special import logit
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -474,7 +476,7 @@ default="vi"
 
     _parameter_constraints = {
         **BaseMixedModel._parameter_constraints,
-        "trials": [None, str, int],
+        "trials": [None, str, Integral],
     }
 
     def __init__(

@@ -1,5 +1,7 @@
 """The Poisson mixed model."""
 
+from numbers import Integral
+
 from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
@@ -131,7 +133,7 @@ default="vi"
 
     _parameter_constraints = {
         **BaseMixedModel._parameter_constraints,
-        "exposure": [None, str, int],
+        "exposure": [None, str, Integral],
     }
 
     def __init__(

@@ -146,6 +146,19 @@ def test_solvers_and_their_factorizations_can_be_searched_for_a_classifier(binar
     assert full == pytest.approx(alone.mean(), abs=1e-6)
 
 
+def test_positions_may_be_integers_of_numpy(data):
+    X, y = data
+    search = GridSearchCV(MixedLinearRegressor(), {"groups": np.array([2, -2])}, cv=2)
+    search.fit(X.to_numpy(), y)
+    assert len(set(search.cv_results_["mean_test_score"])) == 1
+    assert list(search.best_estimator_.random_effects_) == [2]
+    table = X.assign(hours=1.0)[["x0", "hours", "g0"]].to_numpy()
+    at = {"groups": np.int64(2), "exposure": np.int64(1)}
+    counts = np.arange(len(y)) % 4
+    model = MixedPoissonRegressor(**at, offset=np.int64(0)).fit(table, counts)
+    assert model.coef_names_ == []
+
+
 def test_an_unknown_solver_parameter_lists_the_valid_ones(data):
     search = GridSearchCV(LINEAR, {"solver__n_samples": [3]})
     with pytest.raises(ValueError, match=r"Invalid parameter 'n_samples'.*'factori"):
@@ -299,7 +312,7 @@ def test_processes_give_the_scores_of_a_loop(data):
     )
 
 
-def test_exposures_and_trials_travel_in_columns():
+def test_exposures_travel_in_columns():
     X, y = make_mixed_regression(240, 2, n_groups=12, family="poisson", random_state=3)
     X = X.assign(hours=2.0)
     model = MixedPoissonRegressor("g0", exposure="hours")
