@@ -327,7 +327,7 @@ def fold(structure, index, state, g):
 
 
 def _stack_core(parts):
-    """Core rows (m, n) of one (q, n, J) tensor a factor: the inverse of `split_core`."""
+    """Core rows (m, c) of one (q, c, J) tensor a factor: `split_core` undone."""
     rows = [
         tf.reshape(tf.transpose(part, [2, 0, 1]), [-1, tf.shape(part)[1]])
         for part in parts

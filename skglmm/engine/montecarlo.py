@@ -5,6 +5,7 @@ by T. Draws are arrays (q, c, J), c of them for each of J levels.
 """
 
 import functools
+import warnings
 
 import tensorflow as tf
 
@@ -37,6 +38,15 @@ def means_spec(structure):
 
 def draws_spec(structure):
     return tuple(tf.TensorSpec([q, None, None], FLOAT) for q in structure.n_effects)
+
+
+@functools.cache
+def _probability():
+    """TensorFlow Probability, which takes a second to import, and warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import tensorflow_probability
+    return tensorflow_probability
 
 
 @functools.cache
@@ -291,8 +301,8 @@ def compiled_chains(structure, family):
     """Hamiltonian Monte Carlo in coordinates whitened by the kernel.
 
     The state z (q, c, J) of c chains stands for u = mean + L^-T z, L L' = M of the
-    Gaussian approximation. Each transition makes five leapfrog steps whose length varies by a tenth;
-    ``rate`` adapts the length to an acceptance of 0.8 (zero: not at all).
+    Gaussian approximation. Each transition makes five leapfrog steps, whose length
+    varies by a tenth; ``rate`` adapts it to an acceptance of 0.8 (zero: not at all).
 
     Returns
     -------
@@ -305,8 +315,7 @@ def compiled_chains(structure, family):
     """
 
     def call(index, data, row_weight, factors, coef, mean, z, step, rate, n, seed):
-        import tensorflow_probability as tfp
-
+        tfp = _probability()
         matrices = statistics.reduce_matrices(
             structure, index, data["rows"], row_weight
         )

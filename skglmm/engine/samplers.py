@@ -69,6 +69,8 @@ class Finish:
         Sums over levels of their shifts times the means of u.
     spread : ndarray of shape (p + k, p + k)
         Covariance of the complete-data score.
+    spread_error : float
+        Its relative standard error, roughly.
     log_likelihood, error : float
         The logarithm of the likelihood and its standard error.
     """
@@ -79,6 +81,7 @@ class Finish:
     complete: np.ndarray
     across: tuple
     spread: np.ndarray
+    spread_error: float
     log_likelihood: float
     error: float
 
@@ -291,6 +294,7 @@ class LevelSampler:
             complete=g.complete(pooled["weight"] / total[level]),
             across=g.across((first,)),
             spread=spread - mean @ mean.T,
+            spread_error=float(np.sqrt(2.0 / (self.n_draws * len(total)))),
             log_likelihood=value,
             error=error,
         )
@@ -349,7 +353,7 @@ class _ByDraw:
         found = tf.nest.map_structure(lambda *a: np.concatenate(a, -1), *by_draw)
         return sums, found
 
-    def _finish(self, coordinates, weights, total, draws):
+    def _finish(self, coordinates, weights, total, effective, draws):
         sums, found = self._sums, self._found
         by_covariance = coordinates.covariance_scores(self._roots, found["by_draw"])
         scores = np.concatenate([found["score"], by_covariance])
@@ -366,6 +370,7 @@ class _ByDraw:
             complete=self._gauss.complete(sums["weight"] / total),
             across=self._gauss.across(first),
             spread=(centred * weights) @ centred.T,
+            spread_error=float(np.sqrt(2.0 / max(effective * self.n_draws, 2.0))),
             log_likelihood=value,
             error=error,
         )
@@ -430,7 +435,8 @@ class JointSampler(_ByDraw):
         """Estimates by level, spread of the scores and draws, at the last place."""
         at = self._rng.choice(self.n_draws, KEPT, p=self._weights)
         draws = tuple(v.numpy()[:, at] for v in self._u)
-        return self._finish(coordinates, self._weights, self._total, draws)
+        effective = float(1.0 / np.sum(self._weights**2) / self.n_draws)
+        return self._finish(coordinates, self._weights, self._total, effective, draws)
 
 
 def normals(approximation, n_draws, rng):
@@ -541,7 +547,8 @@ class ChainSampler(_ByDraw):
             np.concatenate([u[r].numpy() for u, _ in last], 1)[:, -KEPT:]
             for r in range(len(self._roots))
         )
-        return self._finish(coordinates, np.full(n, 1.0 / n), float(n), draws)
+        weights = np.full(n, 1.0 / n)
+        return self._finish(coordinates, weights, float(n), self._effective, draws)
 
 
 def bridge(log_p, log_q, effective):
@@ -640,12 +647,14 @@ class ExactSampler:
         index, statistics, n_rows, reml = self._data
         factors = _tensors([t @ a for t, a in zip(self._anchor, roots, strict=True)])
         exact = montecarlo.compiled_exact(self._run.structure)
-        by_batch = []
+        by_batch, self._draws = [], []
         for z, fixed in self._batches:
-            squares, by_draw, self._draws = exact(
+            squares, by_draw, draws = exact(
                 index, statistics, factors, n_rows, reml, z, fixed
             )
             by_batch.append([a.numpy().mean(-1) for a in by_draw])
+            if len(self._draws) * self._size < KEPT:
+                self._draws.append(draws)
         squares_by = [
             np.stack([a.numpy() + part[r] for part in by_batch], -1)
             for r, a in enumerate(squares)
@@ -661,7 +670,10 @@ class ExactSampler:
 
     def draws(self):
         """Draws (q, n_draws, J) of b around its prediction, sigma = 1."""
-        return tuple(a.numpy()[:, :KEPT] for a in self._draws)
+        return tuple(
+            np.concatenate(parts, 1)[:, :KEPT]
+            for parts in zip(*self._draws, strict=True)
+        )
 
 
 def _unit(z):

@@ -16,12 +16,15 @@ class MCEM(BaseSolver):
     .. math:: \nabla \log p(y) = \mathrm{E}[\nabla \log p(y, b) \mid y]
 
     gives the gradient of the exact likelihood as a mean over the posterior of b, which
-    is taken over draws [1]_: no Gaussian is put in its place. In the covariances the
-    step of EM is closed, :math:`\Sigma \leftarrow \mathrm{E}[\sum_j b_j b_j' \mid y] / J`,
-    and for the fixed effects it is Newton's; both are accelerated by the
-    ratio of complete-data and observed information [2]_, which the variational
-    approximation knows, and from whose optimum the iteration starts. EM's own step is
-    kept for where the accelerated one fails.
+    is taken over draws [1]_: no Gaussian is put in its place. EM's step is closed in
+    the covariances,
+
+    .. math:: \Sigma \leftarrow \mathrm{E}\Big[\sum_j b_j b_j' \mid y\Big] / J,
+
+    and Newton's in the fixed effects. It is accelerated by the ratio of complete-data
+    and observed information [2]_, which the variational approximation knows, and from
+    whose optimum the iteration starts; EM's own step is kept for where the
+    accelerated one fails.
 
     Draws come
 
@@ -35,7 +38,9 @@ class MCEM(BaseSolver):
       the approximation (``"hmc"``).
 
     The number of draws is doubled only when a step is smaller than its Monte Carlo
-    error. Estimates settled with different draws are averaged.
+    error. Estimates settled with different draws are averaged. The random effects are
+    thought of as moving along with the fixed ones, as their posterior does: the score
+    of the fixed effects hardly varies over the draws then.
 
     Parameters
     ----------
@@ -58,7 +63,8 @@ class MCEM(BaseSolver):
     -----
     The fitted model has, beside what all have, ``mc_error_``, the Monte Carlo standard
     errors of its estimates; ``sampling_``, which sampler was used and how well it did;
-    and ``random_effects_draws_``, 100 draws of the effects. ``history_`` is what one
+    and ``random_effects_draws_``, up to 100 draws of the effects,
+    an array (n_draws, n_levels, n_effects) for each factor. ``history_`` is what one
     more step would have gained in -2 log-likelihood. Standard errors are Louis's [2]_,
     except where the draws are too few for them, and the log-likelihood
     is the mean of the importance weights, or for ``"hmc"`` by bridge sampling [3]_.

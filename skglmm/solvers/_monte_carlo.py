@@ -25,9 +25,9 @@ _GROWTH = 64
 # Least effective share of draws from the anchor for importance sampling, and least
 # effective number: with fewer the weights are those of one draw soon.
 _EFFECTIVE, _FEWEST = 0.1, 20
-# Information by Louis's formula, relative to the approximation's, below which the
-# formula's own error is to blame.
-_PLAUSIBLE = 0.2
+# Louis's formula is a difference: it counts if the error of its second term is at most
+# this share of the information that the approximation knows.
+_PLAUSIBLE = 0.1
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ def ascend(sampler, coordinates, phi, covariance, information, ridge, solver):
         history.append(decrement)
         swamped = decrement <= max(_SWAMPED * error, _NEGLIGIBLE)
         finished = decrement <= max(_FINISHED * error, _NEGLIGIBLE)
+        finished |= decrement > 0.5 * before
         if swamped and (finished or not sampler.steady):
             settled.append((phi + step, sampler.n_draws, noise))
             phi, noise = averaged(settled)
@@ -268,17 +269,11 @@ def solve_sampled(problem, solver):
         last = sampler.finish(coordinates)
         constant = -0.5 * objective.constant()
 
-    complete = np.zeros_like(covariance)
-    complete[:p, :p] = last.complete + inner.RIDGE * np.eye(p)
-    complete[p:, p:] = coordinates.curvature(roots, found.squares)
-    complete[:p, p:] = coordinates.cross_curvature(roots, last.across)
-    complete[p:, :p] = complete[:p, p:].T
-    observed = complete - last.spread
+    observed = louis(coordinates, roots, found, last)
+    observed[:p, :p] += inner.RIDGE * np.eye(p)
     half = _half(covariance)
-    by_louis = np.linalg.eigvalsh(half.T @ observed @ half)
-    usable = by_louis[by_louis > 1e-12 * max(by_louis.max(), 1e-300)]
-    louis = len(usable) == np.linalg.matrix_rank(covariance)
-    if louis and usable.min() > _PLAUSIBLE:
+    largest = np.linalg.eigvalsh(half.T @ last.spread @ half).max()
+    if last.spread_error * largest < _PLAUSIBLE:
         covariance = _joint_covariance(2.0 * observed, p)
     error = _half(covariance @ end.noise @ covariance)
     factors = tuple(t @ a for t, a in zip(coordinates.anchors, roots, strict=True))
@@ -315,6 +310,13 @@ def solve_sampled(problem, solver):
     return made
 
 
+def louis(coordinates, roots, found, last):
+    """Observed information: complete-data information less the score's covariance."""
+    across = coordinates.cross_curvature(roots, last.across)
+    own = coordinates.curvature(roots, found.squares)
+    return np.block([[last.complete, across], [across.T, own]]) - last.spread
+
+
 def choose_sampler(gauss, coef, solver, rng):
     """The sampler that was asked for, or the one that the effective size suggests."""
     from skglmm.engine import samplers
@@ -327,7 +329,8 @@ def choose_sampler(gauss, coef, solver, rng):
         if solver.sampler == "importance":
             return joint
         roots = [np.eye(q) for q in gauss.structure.n_effects]
-        if joint.expect(coef, roots).effective >= _EFFECTIVE:
+        share = joint.expect(coef, roots).effective
+        if share >= _EFFECTIVE and share * joint.n_draws >= _FEWEST:
             return joint
     return samplers.ChainSampler(gauss, solver.n_samples, rng)
 
