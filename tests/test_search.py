@@ -1,6 +1,5 @@
 """Searches and cross-validation: every parameter, every way a group can arrive."""
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -267,48 +266,6 @@ def test_the_importance_of_groups_is_what_their_permutation_costs(data):
     expected = 2 * np.cov(effects, rest, bias=True)[0, 1]
     assert importance.importances_mean[2] == pytest.approx(expected, rel=0.1)
     assert abs(importance.importances_mean[3]) < 0.01 * expected
-
-
-# Threads and processes
-
-PARALLEL = {"random_slopes": [None, ["x0"]], "solver__tol": [1e-6, 1e-8]}
-
-
-def test_threads_give_the_scores_of_a_loop(data):
-    alone = GridSearchCV(LINEAR, PARALLEL, cv=3).fit(*data)
-    with joblib.parallel_config("threading", n_jobs=3):
-        together = GridSearchCV(LINEAR, PARALLEL, cv=3, n_jobs=3).fit(*data)
-    expected = alone.cv_results_["mean_test_score"]
-    assert together.cv_results_["mean_test_score"].tolist() == expected.tolist()
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_threads_that_meet_a_structure_for_the_first_time_give_the_same(binary):
-    X, y = binary
-    X = X.assign(x2=X["x0"] * X["x1"])
-    slopes = ["x0", "x1", "x2"]
-    grid = {"random_slopes": [slopes], "covariance": ["scalar"]}
-    model = MixedLogisticRegressor("g0", solver=Laplace())
-    together = GridSearchCV(model, grid, cv=2, n_jobs=2)
-    with joblib.parallel_config("threading"):
-        together.fit(X, y)
-    alone = GridSearchCV(model, grid, cv=2).fit(X, y)
-    expected = alone.cv_results_["mean_test_score"]
-    assert together.cv_results_["mean_test_score"].tolist() == expected.tolist()
-
-
-@pytest.mark.slow  # each process imports TensorFlow
-def test_processes_give_the_scores_of_a_loop(data):
-    X, y = data
-    grid = {"reml": [True, False]}
-    alone = GridSearchCV(LINEAR, grid, cv=2).fit(X, y)
-    with joblib.parallel_config("loky", n_jobs=2):
-        together = GridSearchCV(LINEAR, grid, cv=2, n_jobs=2).fit(X, y)
-    np.testing.assert_allclose(
-        together.cv_results_["mean_test_score"],
-        alone.cv_results_["mean_test_score"],
-        rtol=1e-10,
-    )
 
 
 def test_exposures_travel_in_columns():
