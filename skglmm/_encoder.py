@@ -52,8 +52,8 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
     The effect of a row's group has been learned from that row's own target. A model
     that is trained on such features trusts them too much. `fit_transform` therefore
     gives each row the effects that a model fitted to the other folds finds
-    (cross-fitting); ``fit(X, y).transform(X)`` is something else. `transform`, for new
-    rows, uses the fit to all rows.
+    (cross-fitting [3]_); ``fit(X, y).transform(X)`` is something else. `transform`, for
+    new rows, uses the fit to all rows.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         The two classes of a binary target; effects are logits of the second.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if they are all strings.
 
     See Also
@@ -290,7 +290,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        input_features : array-like of str of shape (n_features_in_,), default=None
+        input_features : array-like of str of shape (`n_features_in_`,), default=None
             Names of the columns of X, if X had none; else they must be those of fit.
 
         Returns

@@ -17,6 +17,7 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from test_engine_rules import run_python
 
 from skglmm import (
     GroupEffectEncoder,
@@ -73,8 +74,7 @@ def test_scikit_learn_finds_nothing_to_object_to(estimator, check):
 
 @pytest.mark.slow
 @parametrize_with_checks(
-    [GroupEffectEncoder(cv=2), GroupEffectEncoder(cv=2, target_type="continuous")],
-    expected_failed_checks=cross_fitted,
+    [GroupEffectEncoder(cv=2)], expected_failed_checks=cross_fitted
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_nor_with_every_column_a_factor(estimator, check):
@@ -480,3 +480,19 @@ def test_a_fitted_encoder_can_be_saved_and_cloned(data):
     assert not np.allclose(linear("g0").fit_transform(X, y), features[:, :2])
     other = clone(encoder).set_params(random_state=1)
     assert not np.allclose(other.fit_transform(X, y), features)
+
+
+def test_an_encoder_from_a_file_encodes_without_tensorflow(data, tmp_path):
+    X, y = data
+    encoder = linear("g0").fit(X, y)
+    new = X.head(5).assign(g0=[0, 1, 99, None, 2])
+    path = tmp_path / "encoder.pickle"
+    path.write_bytes(pickle.dumps((encoder, new)))
+    features, loaded = run_python(
+        "import pathlib, pickle\n"
+        "encoder, X = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())\n"
+        "print(*encoder.transform(X)[:, 0].tolist(), sep='\\n')",
+        path,
+    )
+    assert list(map(float, features)) == encoder.transform(new)[:, 0].tolist()
+    assert loaded == []
