@@ -372,7 +372,7 @@ class BaseMixedModel(PersistenceMixin, SummaryMixin, PredictorMixin, BaseEstimat
         self.random_effects_, self.random_effects_std_ = {}, {}
         self.random_effects_covariance_, self._posteriors = {}, {}
         self._shifts = {}
-        cross = getattr(solution, "cross", None)
+        cross = solution.cross
         inverse = _half(solution.coef_covariance)[1]
         for r, (term, (_, levels), recoding) in enumerate(
             zip(terms, encoded, recodings, strict=True)
@@ -497,7 +497,7 @@ def _in_user_order(solution, design, factors):
     place = {user: at for at, user in enumerate(engine)}
     users = range(len(factors))
     by_level = {"means": solution.means, "posteriors": solution.posteriors}
-    if getattr(solution, "cross", None) is not None:
+    if solution.cross is not None:
         by_level["cross"] = solution.cross
     extra = dict(solution.extra)
     if "draws" in extra:

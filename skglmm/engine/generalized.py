@@ -47,6 +47,7 @@ def _estimates(aux, value):
     return estimates | {
         "spread": tf.reduce_max(aux["variance"]),
         "turns": aux["turns"],
+        "moves": aux["moves"],
     }
 
 

@@ -98,6 +98,22 @@ class Inner:
         right = border[:, p:] - explained[:p, p:]
         return matrices, state, effects, scores, spherical, left, right
 
+    def moves(self, index, data, factors, weight):
+        """How the effects move with the fixed ones at given row weights.
+
+        Returns
+        -------
+        effects, spherical : tuples of (q, p, J) tensors
+            Minus the derivatives of the posterior means of T u and of u.
+        """
+        structure, rows_ = self.structure, data["rows"]
+        matrices = statistics.reduce_matrices(structure, index, rows_, weight)
+        columns = weight[:, None] * data["X"]
+        sums = statistics.reduce_dense(structure, index, rows_, columns)
+        state = kernel.factorize(structure, index, matrices, factors)
+        effects, _, spherical, _ = kernel.project(structure, index, state, sums)
+        return tuple(effects), tuple(spherical)
+
     def constant(self, data):
         """-2 times the part of the log-likelihood that depends on no parameter."""
         constant = self.likelihood.constant(data["y"], data["trials"])

@@ -411,7 +411,11 @@ def compiled_solve(structure, family, quadrature):
         hessian, _ = optimizers.differences(
             fun, state, lambda out: out["gradient"], wanted, _STEP
         )
-        return optimizers.summary(state), state["aux"], hessian
+        one_node = tf.zeros([2, 1], FLOAT)
+        aux = state["aux"]
+        _, _, weight = inner.terms(data, aux["eta"], aux["variance"], one_node)
+        moves, _ = inner.moves(index, data, aux["estimates"]["factors"], weight)
+        return optimizers.summary(state), aux | {"moves": moves}, hessian
 
     return graph(
         call,

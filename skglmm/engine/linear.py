@@ -39,6 +39,7 @@ def profile(border, n_rows, reml):
 def evaluate(structure, index, statistics, theta, n_rows, reml):
     """Objective, gradient and metric at theta, with everything they came from.
 
+    ``moves`` (q, p, J) are minus the derivatives of the means in the fixed effects.
     ``metric`` is the expected information of theta with the levels taken as
     independent of each other, the residual variance profiled out by ``pull``
     (`optimizers.inverse_metric`).
@@ -78,6 +79,7 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
         "evidence": terms["evidence"],
         "fixed": fixed,
         "means": tuple(tf.tensordot(b, contrast, [[1], [0]]) for b in effects),
+        "moves": tuple(b[:, :-1] for b in effects),
         "posterior": tuple(posterior),
         "factors": factors,
     }
@@ -143,7 +145,7 @@ def compiled_solve(structure):
 def estimates(out):
     """The part of an evaluation that outlives it."""
     fixed = {name: out["fixed"][name] for name in ("coef", "half", "variance")}
-    names = ("value", "means", "posterior", "factors")
+    names = ("value", "means", "moves", "posterior", "factors")
     return {"fixed": fixed} | {name: out[name] for name in names}
 
 
@@ -159,6 +161,7 @@ def _blank_estimates(structure, n_levels, border):
             "variance": zero,
         },
         "means": tuple(tf.zeros([q, n_levels[r]], FLOAT) for r, q in effects),
+        "moves": tuple(tf.zeros([q, p, n_levels[r]], FLOAT) for r, q in effects),
         "posterior": tuple(tf.zeros([q, q, n_levels[r]], FLOAT) for r, q in effects),
         "factors": tuple(tf.zeros([q, q], FLOAT) for _, q in effects),
     }

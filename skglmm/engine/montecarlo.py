@@ -70,15 +70,11 @@ def compiled_approximation(structure, family):
             tf.constant(INNER_STEPS, INT),
         )
         _, _, weight = inner.terms(data, end["eta"], end["variance"], nodes)
-        matrices = statistics.reduce_matrices(structure, index, data["rows"], weight)
-        state = kernel.factorize(structure, index, matrices, factors)
-        columns = weight[:, None] * data["X"]
-        sums = statistics.reduce_dense(structure, index, data["rows"], columns)
-        effects, _, shift, _ = kernel.project(structure, index, state, sums)
+        effects, shift = inner.moves(index, data, factors, weight)
         moved = rows.random_part(structure, data["rows"], effects)
         return (
             weight,
-            tuple(shift),
+            shift,
             data["X"] - tf.transpose(moved),
             {name: end[name] for name in ("spherical", "variance", "eta")},
         )

@@ -63,6 +63,8 @@ class Finish:
     ----------
     means, covariances, draws : tuple of ndarray
         (q, J), (q, q, J) and (q, n_draws, J) of u, for each factor.
+    shift : tuple of ndarray of shape (q, p, J)
+        Minus the derivatives of the means of u in the fixed effects.
     complete : ndarray of shape (p, p)
         Complete-data information of the fixed effects.
     across : tuple of ndarray of shape (p, q, q)
@@ -78,6 +80,7 @@ class Finish:
     means: tuple
     covariances: tuple
     draws: tuple
+    shift: tuple
     complete: np.ndarray
     across: tuple
     spread: np.ndarray
@@ -291,6 +294,7 @@ class LevelSampler:
             means=(first,),
             covariances=(second - first[:, None] * first[None],),
             draws=(_resampled(u.numpy(), weights, self._rng),),
+            shift=to_numpy(g.shift),
             complete=g.complete(pooled["weight"] / total[level]),
             across=g.across((first,)),
             spread=spread - mean @ mean.T,
@@ -367,6 +371,7 @@ class _ByDraw:
                 b - a[:, None] * a[None] for a, b in zip(first, second, strict=True)
             ),
             draws=draws,
+            shift=to_numpy(self._gauss.shift),
             complete=self._gauss.complete(sums["weight"] / total),
             across=self._gauss.across(first),
             spread=(centred * weights) @ centred.T,

@@ -138,7 +138,10 @@ def compiled_solve(structure, family, kept=None):
         hessian, slopes = optimizers.differences(
             fun, state, lambda out: out["aux"]["coef"], wanted, _STEP
         )
-        return optimizers.summary(state), state["aux"], hessian, slopes
+        aux = state["aux"]
+        _, _, weight = inner.terms(data, aux["eta"], aux["variance"], nodes)
+        moves, _ = inner.moves(index, data, aux["estimates"]["factors"], weight)
+        return optimizers.summary(state), aux | {"moves": moves}, hessian, slopes
 
     return graph(
         call,

@@ -84,6 +84,10 @@ class Solution:
         Why the solver stopped short of convergence; None if it converged.
     singular : tuple of int
         Factors, in the design's order, with a singular covariance.
+    extra : dict
+        What some solvers know: ``elbo``; ``monte_carlo`` and ``draws`` (`MCEM`).
+    cross : tuple of ndarray of shape (q, p, n_levels) or None
+        Covariances of the effects with the fixed effects.
     """
 
     coef: np.ndarray
@@ -99,6 +103,15 @@ class Solution:
     outcome: str | None = None
     singular: tuple = ()
     extra: dict = field(default_factory=dict)
+    cross: tuple | None = None
+
+
+def cross_covariances(moves, coef_covariance):
+    """Covariances (q, p, J) of random and fixed effects.
+
+    The means of the random effects have the derivatives -`moves` in the fixed ones.
+    """
+    return tuple(-np.einsum("qpj,pr->qrj", m, coef_covariance) for m in moves)
 
 
 class BaseSolver(BaseEstimator):

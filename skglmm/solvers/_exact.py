@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from skglmm.solvers._base import Solution
+from skglmm.solvers._base import Solution, cross_covariances
 from skglmm.solvers._search import begin, minimize, singular_factors
 
 
@@ -57,9 +57,10 @@ def solution(problem, best, out):
             "the residual variance is estimated as zero: the groups and columns "
             "determine the target exactly"
         )
+    covariance = sigma2 * half.T @ half
     return Solution(
         coef=out["fixed"]["coef"],
-        coef_covariance=sigma2 * half.T @ half,
+        coef_covariance=covariance,
         covariances=tuple(sigma2 * t @ t.T for t in factors),
         means=out["means"],
         posteriors=tuple(sigma2 * c for c in out["posterior"]),
@@ -70,4 +71,5 @@ def solution(problem, best, out):
         history=best["history"],
         outcome=outcome,
         singular=singular_factors(factors),
+        cross=cross_covariances(out["moves"], covariance),
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skglmm.solvers._base import Solution
+from skglmm.solvers._base import Solution, cross_covariances
 from skglmm.solvers._search import begin, minimize, singular_factors
 
 # A variance of the linear predictor above which more quadrature nodes are needed, and
@@ -166,6 +166,9 @@ def coef_covariance(hessian, p):
 
 def make_solution(problem, best, out, covariance, log_likelihood, method):
     """Solution from a report (`optimizers.report`) and the estimates at its end."""
+    cross = None
+    if "moves" in out:
+        cross = cross_covariances(out["moves"], covariance)
     return Solution(
         coef=out["coef"],
         coef_covariance=covariance,
@@ -179,4 +182,5 @@ def make_solution(problem, best, out, covariance, log_likelihood, method):
         history=best["history"],
         outcome=best["outcome"],
         singular=singular_factors(out["factors"]),
+        cross=cross,
     )

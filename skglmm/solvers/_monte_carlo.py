@@ -280,6 +280,9 @@ def solve_sampled(problem, solver):
     estimates = {
         "coef": coef,
         "factors": factors,
+        "moves": tuple(
+            np.tensordot(t, s, 1) for t, s in zip(factors, last.shift, strict=True)
+        ),
         "means": tuple(t @ u for t, u in zip(factors, last.means, strict=True)),
         "posterior": tuple(
             np.einsum("ia,abj,kb->ikj", t, c, t)
