@@ -26,11 +26,14 @@ from skglmm._predictor import PredictorMixin
 from skglmm._report import report, separated_columns
 from skglmm._summary import SummaryMixin
 from skglmm._table import Table
+from skglmm._updating import UpdateMixin
 from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
 
 
-class BaseMixedModel(PersistenceMixin, SummaryMixin, PredictorMixin, BaseEstimator):
+class BaseMixedModel(
+    PersistenceMixin, SummaryMixin, UpdateMixin, PredictorMixin, BaseEstimator
+):
     """Base of the mixed models: groups and fitting; prediction is in the mixin.
 
     A subclass names its family and offers the parameters of its constructor.

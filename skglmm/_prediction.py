@@ -190,8 +190,8 @@ class _Levels:
         self.means = np.zeros((len(seen) + len(new), q))
         self.means[: len(seen)] = effects.means[seen]
         self.roots = np.empty((len(self.means), q, q))
-        self.roots[: len(seen)] = _root(effects.posteriors[seen])
-        self.roots[len(seen) :] = _root(effects.prior[None])
+        self.roots[: len(seen)] = root(effects.posteriors[seen])
+        self.roots[len(seen) :] = root(effects.prior[None])
         self.shifts = None
         if effects.shifts is not None:
             self.shifts = effects.shifts[seen]
@@ -216,7 +216,7 @@ class _Levels:
             eta += part if self.z is None else self.z[:, i, None] * part
 
 
-def _root(covariances):
+def root(covariances):
     """R with R R' = V for many covariances, singular ones too."""
     values, axes = np.linalg.eigh(covariances)
     return axes * np.sqrt(np.maximum(values, 0.0))[:, None, :]

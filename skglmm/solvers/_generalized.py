@@ -42,17 +42,31 @@ def fit_variational(run, n_quadrature, kept, max_iter, tol):
     problem = run.problem
     objective = generalized.Variational(run, problem.family, kept)
     theta, cold = begin(problem, run), problem.start is None
-    history, n_iter = [], 0
+    reports = []
+
+    def evaluate():
+        begun = reports[-1]["theta"] if reports else theta
+        first = cold and not reports
+        best, out = minimize(run, objective, begun, max_iter, tol, first)
+        reports.append(best)
+        return out
+
+    out = settle_nodes(objective, evaluate, n_quadrature)
+    best = reports[-1] | {
+        "history": np.concatenate([report["history"] for report in reports]),
+        "n_iter": sum(report["n_iter"] for report in reports),
+    }
+    return best, out, objective
+
+
+def settle_nodes(objective, evaluate, n_quadrature="auto"):
+    """Result of `evaluate` with as many nodes as the largest variance asks for."""
     for limit, automatic in _NODES:
         objective.set_nodes(automatic if n_quadrature == "auto" else n_quadrature)
-        best, out = minimize(run, objective, theta, max_iter, tol, cold)
-        history.append(best["history"])
-        n_iter += best["n_iter"]
+        out = evaluate()
         if n_quadrature != "auto" or not out["spread"] > limit:
-            break
-        theta, cold = best["theta"], False
-    best |= {"history": np.concatenate(history), "n_iter": n_iter}
-    return best, out, objective
+            return out
+    return out
 
 
 def variational_solution(run, problem, best, out, objective):

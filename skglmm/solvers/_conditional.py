@@ -1,0 +1,40 @@
+"""Effects given all other parameters, for rows that a model has not been fitted to."""
+
+import numpy as np
+
+from skglmm.solvers._exact import open_objective
+from skglmm.solvers._generalized import settle_nodes
+from skglmm.solvers._laplace import Laplace
+
+
+def condition(problem, solver):
+    """Means (q, J) and covariances (q, q, J) of effects that are N(0, I) before.
+
+    Parameters
+    ----------
+    problem : Problem
+        Without fixed columns, and for the linear model with a residual variance of one.
+    solver : BaseSolver
+        Whose notion of a posterior to use: `Laplace` takes the mode, all others the
+        best Gaussian; for the linear model they are the same.
+
+    Returns
+    -------
+    means, covariances : tuples of ndarray
+    """
+    unit = [np.eye(factor.n_effects) for factor in problem.design.factors]
+    if problem.family == "gaussian":
+        with open_objective(problem, solver.device) as (run, objective):
+            out = objective.evaluate(run.theta(unit))
+        return out["means"], out["posterior"]
+    from skglmm.engine import generalized
+
+    with generalized.open_session(problem, solver.device) as run:
+        theta = run.theta(unit)
+        if isinstance(solver, Laplace):
+            objective = generalized.Laplace(run, problem.family, 1)
+            out = objective.minimize(theta, 1, 1e-8, False)[1]
+        else:
+            objective = generalized.Variational(run, problem.family, None)
+            out = settle_nodes(objective, lambda: objective.evaluate(theta))
+    return out["means"], out["posterior"]
