@@ -21,13 +21,13 @@ that the standard deviations are learned as the text of the tutorial means them 
 
 skglmm fits the same model, the residual's standard deviation included, by maximum
 likelihood with ``solver="mcem"``: Monte Carlo EM too, but started at the optimum of the
-exact likelihood and with exact draws, which a linear model allows.
+exact likelihood and with exact draws, which a linear model allows. The default solver,
+``"vi"``, which is that optimum itself, has a line of its own.
 
 lme4's numbers are those of lme4 1.1-31 on the same rows, by maximum likelihood.
 """
 
 import sys
-from statistics import median
 
 import numpy as np
 import tutorials
@@ -221,34 +221,37 @@ def main(arguments=None):
 
     from skglmm import MixedLinearRegressor
 
-    columns = [*GROUPS, "service"]
-    model = MixedLinearRegressor(
-        groups=list(GROUPS), reml=False, solver="mcem", random_state=0
-    )
-    first, ours, _ = tutorials.measure(
-        lambda: model.fit(train[columns], train["y"]), given.repeats
-    )
-    deviations = model.variance_components_["std"].to_numpy()
-    error = rmse(test, model.predict(test[columns]))
-    print(tutorials.row("skglmm", [*deviations, error], first, ours))
+    columns, times = [*GROUPS, "service"], {}
+    # the exact optimum last: its graphs are a part of the other's first fit
+    for solver in ("mcem", "vi"):
+        model = MixedLinearRegressor(
+            groups=list(GROUPS), reml=False, solver=solver, random_state=0
+        )
+        first, times[solver], _ = tutorials.measure(
+            lambda model=model: model.fit(train[columns], train["y"]), given.repeats
+        )
+        deviations = model.variance_components_["std"].to_numpy()
+        error = rmse(test, model.predict(test[columns]))
+        numbers = [*deviations, error]
+        print(tutorials.row(f"skglmm {solver}", numbers, first, times[solver]))
+        if solver == "mcem":
+            judged = numbers
 
+    *deviations, error = judged
     print(
         f"\nRMSE of the mean alone: {mean_alone:.4f}; the tutorial's intercept "
         f"{fixed[0]:.3f}, skglmm's {model.intercept_:.3f}, lme4's 3.283"
     )
-    print(tutorials.ratio(theirs, ours, TIMES_GOAL))
-    worst = np.max(np.abs(deviations / LME4_DEVIATIONS - 1))
+    for solver, ours in times.items():
+        print(f"{solver}: {tutorials.ratio(theirs, ours, TIMES_GOAL)}")
+    worst = np.max(np.abs(np.array(deviations) / LME4_DEVIATIONS - 1))
     lines = [
         tutorials.verdict(
             "standard deviations, relative to lme4's", worst, DEVIATION_GOAL
         ),
         tutorials.verdict("RMSE, from lme4's", abs(error - LME4_RMSE), RMSE_GOAL),
     ]
-    print(*(line for line, _ in lines), sep="\n")
-    print(
-        f"first fit of skglmm over the tutorial's warm one: "
-        f"{first / median(theirs):.2g}"
-    )
+    print(*(f"mcem: {line}" for line, _ in lines), sep="\n")
     return int(not all(reached for _, reached in lines))
 
 

@@ -10,7 +10,7 @@ from worker import seconds
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 MIN_FITS, MAX_FITS, BUDGET = 3, 100, 3.0
-COLUMNS = "{:<12}{:>6}{:>10}{:>10}"
+COLUMNS = "{:<13}{:>6}{:>10}{:>10}"
 
 
 def parse_arguments(name, description, arguments=None, extend=None):
