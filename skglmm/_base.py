@@ -23,6 +23,7 @@ from skglmm._families import FAMILIES
 from skglmm._persistence import PersistenceMixin
 from skglmm._prediction import row_offset, row_values
 from skglmm._predictor import PredictorMixin
+from skglmm._progress import CallbackSupportMixin, Progress, with_callbacks
 from skglmm._report import report, separated_columns
 from skglmm._summary import SummaryMixin
 from skglmm._table import Table
@@ -32,7 +33,12 @@ from skglmm.solvers._base import Problem
 
 
 class BaseMixedModel(
-    PersistenceMixin, SummaryMixin, UpdateMixin, PredictorMixin, BaseEstimator
+    PersistenceMixin,
+    SummaryMixin,
+    UpdateMixin,
+    PredictorMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     """Base of the mixed models: groups and fitting; prediction is in the mixin.
 
@@ -96,6 +102,7 @@ class BaseMixedModel(
             )
         return super().set_params(**params)
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, groups=None):
         """Fit the model.
@@ -124,6 +131,9 @@ class BaseMixedModel(
             If a column is unknown or holds what it must not hold, if a label is
             missing, or if a factor cannot be estimated from these rows.
         """
+        progress = Progress(self)
+        progress.begin(X, y)
+        progress.phase("reading the columns")
         table = Table(X, min_rows=2)
         validate_data(self, X, y, skip_check_array=True)
         y = self._check_target(y, table)
@@ -171,6 +181,7 @@ class BaseMixedModel(
             Factor(codes, len(levels), term.n_effects, not term.slopes, term.covariance)
             for term, (codes, levels) in zip(terms, encoded, strict=True)
         ]
+        progress.phase("sorting the rows")
         design = build_design(factors)
         y, weight, design_matrix = map(design.rows, (y, weight, design_matrix))
         offset, trials = (v if v is None else design.rows(v) for v in (offset, trials))
@@ -216,8 +227,11 @@ class BaseMixedModel(
             names=tuple(terms[r].name for r in engine),
             recodings=tuple(recodings[r] for r in engine),
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
+            watch=progress if progress.needed(len(y)) else None,
         )
+        progress.phase("estimating")
         solution = solver.solve(problem)
+        progress.phase("storing the estimates")
         solution = _in_user_order(solution, design, factors)
         solution = replace(solution, coef=solution.coef + origin)
 
@@ -240,6 +254,8 @@ class BaseMixedModel(
             )
         fixed_part = border[:, :-1] @ solution.coef
         self._store_facts(weight, y, fixed_part, z, solution, separated, hopeless)
+        progress.end()
+        self.timings_ = progress.times
         report(messages, solution, self.random_effects_covariance_, separated, hopeless)
         return self
 

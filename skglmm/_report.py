@@ -8,6 +8,8 @@ import numpy as np
 import sklearn
 from sklearn.exceptions import ConvergenceWarning
 
+from skglmm.solvers._search import INTERRUPTED
+
 # A column separates the outcomes if its whole effect is larger than the one, and the
 # standard error of that is larger than the other.
 _FAR, _SEPARATED = 5.0, 50.0
@@ -51,6 +53,11 @@ def report(messages, solution, components, separated, hopeless):
         messages.append(
             f"{hopeless}. The likelihood has no maximum, and the estimates are as "
             "far out as they had to be: collect more data"
+        )
+    elif solution.outcome == INTERRUPTED:
+        messages.append(
+            f"{INTERRUPTED} after {solution.n_iter} evaluations: the estimates are the "
+            "best so far, and standard errors take the variances as known"
         )
     elif solution.outcome is not None:
         messages.append(

@@ -42,6 +42,25 @@ def load(run):
     )
 
 
+def _minimize(module, parts, data, theta, tol, n_warm, max_iter, watch):
+    """Run a module's minimiser at once, or in steps where somebody watches."""
+    theta, tol = tf.convert_to_tensor(theta, FLOAT), tf.constant(tol, FLOAT)
+    n_warm, wanted = tf.constant(n_warm, INT), tf.constant(True)
+    n_steps = tf.constant(max_iter, INT)
+    if watch is None:
+        solve = module.compiled_solve(*parts)
+        return solve(*data, theta, tol, n_warm, n_steps, wanted)
+    start, advance, finish = module.compiled_steps(*parts)
+    state = optimizers.drive(
+        lambda state: advance(*data, state, tol, n_warm),
+        start(*data, theta, n_warm, n_steps),
+        max_iter,
+        watch,
+    )
+    stopped = int(state["status"]) == optimizers.INTERRUPTED
+    return finish(*data, state, tol, tf.constant(not stopped))
+
+
 def _estimates(aux, value):
     estimates = aux["estimates"] | {"value": value, "coef": aux["coef"]}
     return estimates | {
@@ -63,7 +82,7 @@ class Variational:
     """
 
     def __init__(self, run, family, kept):
-        self._solve = variational.compiled_solve(run.structure, family, kept)
+        self._parts, self._watch = (run.structure, family, kept), run.problem.watch
         self._index, self.data = run.index, load(run)
         self._size = objective_size(run.problem)
         self._likelihood = LIKELIHOODS[family]
@@ -80,15 +99,15 @@ class Variational:
 
     def minimize(self, theta, max_iter, tol, cold):
         """Minimise from theta; see `solvers._search.minimize`."""
-        state, aux, hessian, slopes = self._solve(
-            self._index,
-            self.data,
-            self.nodes,
-            tf.convert_to_tensor(theta, FLOAT),
-            tf.constant(tol * self._size, FLOAT),
-            tf.constant(3 if cold else 1, INT),
-            tf.constant(max_iter, INT),
-            tf.constant(True),
+        state, aux, hessian, slopes = _minimize(
+            variational,
+            self._parts,
+            (self._index, self.data, self.nodes),
+            theta,
+            tol * self._size,
+            3 if cold else 1,
+            max_iter,
+            self._watch,
         )
         self.last = {name: aux[name] for name in ("spherical", "variance", "eta")}
         out = _estimates(aux, state["value"]) | {"hessian": hessian, "slopes": slopes}
@@ -111,7 +130,8 @@ class Laplace:
 
     def __init__(self, run, family, n_quadrature):
         quadrature = n_quadrature > 1
-        self._solve = laplace.compiled_solve(run.structure, family, quadrature)
+        self._parts = (run.structure, family, quadrature)
+        self._watch = run.problem.watch
         self._index, self.data = run.index, load(run)
         self._size = objective_size(run.problem)
         q = run.structure.n_effects[0] if run.structure.n_effects else 1
@@ -121,15 +141,15 @@ class Laplace:
     def minimize(self, theta, max_iter, tol, cold):
         """Minimise from theta; see `solvers._search.minimize`."""
         coef = self._coef
-        state, aux, hessian = self._solve(
-            self._index,
-            self.data,
-            *self._nodes,
-            tf.constant(np.concatenate([coef, theta]), FLOAT),
-            tf.constant(tol * self._size, FLOAT),
-            tf.constant(4 if cold else 1, INT),
-            tf.constant(max_iter, INT),
-            tf.constant(True),
+        state, aux, hessian = _minimize(
+            laplace,
+            self._parts,
+            (self._index, self.data, *self._nodes),
+            np.concatenate([coef, theta]),
+            tol * self._size,
+            4 if cold else 1,
+            max_iter,
+            self._watch,
         )
         report = optimizers.report(state)
         self._coef = aux["coef"].numpy()

@@ -28,7 +28,7 @@ import tensorflow as tf
 from skglmm.engine import blocks, covariance, kernel, optimizers, rows, statistics
 from skglmm.engine.gradient import covariance_terms
 from skglmm.engine.inner import RIDGE, Inner
-from skglmm.engine.structure import FLOAT, INT, graph, index_spec
+from skglmm.engine.structure import FLOAT, INT, graph, index_spec, signature_of
 from skglmm.engine.variational import (
     INNER_STEPS,
     data_spec,
@@ -392,42 +392,87 @@ def _by_factor(structure, index, sums):
     return parts
 
 
+def _objective(inner, index, data, nodes, tol):
+    """The objective as `optimizers.advance` wants it."""
+
+    def fun(point, aux, promise):
+        inner_tol = inner_tolerance(promise, tol, _EXACT)
+        return evaluate(inner, index, data, nodes, point, aux, inner_tol)
+
+    return fun
+
+
+def _initial(inner, index, data, phi, n_warm, max_iter):
+    aux = initial_aux(inner.structure, inner, index, data)
+    return optimizers.initial_state(phi, max_iter, aux, first_promise(n_warm))
+
+
+def _finish(inner, index, data, fun, state, wanted):
+    """What is left to do at the optimum: derivatives, and how effects move."""
+    hessian, _ = optimizers.differences(
+        fun, state, lambda out: out["gradient"], wanted, _STEP
+    )
+    aux, one_node = state["aux"], tf.zeros([2, 1], FLOAT)
+    _, _, weight = inner.terms(data, aux["eta"], aux["variance"], one_node)
+    moves, _ = inner.moves(index, data, aux["estimates"]["factors"], weight)
+    return optimizers.summary(state), aux | {"moves": moves}, hessian
+
+
+def _parts(structure, family, quadrature):
+    """The inner problem, what picks its nodes, and the signature of both."""
+    inner = Inner(structure, family, spread=False, joint=False)
+    q = structure.n_effects[0] if structure.n_effects else 1
+    signature = [
+        index_spec(structure),
+        data_spec(structure),
+        tf.TensorSpec([q, None], FLOAT),
+        tf.TensorSpec([None], FLOAT),
+    ]
+    options = [
+        tf.TensorSpec([None], FLOAT),
+        tf.TensorSpec([], FLOAT),
+        tf.TensorSpec([], INT),
+        tf.TensorSpec([], INT),
+        tf.TensorSpec([], tf.bool),
+    ]
+    return inner, lambda *nodes: nodes if quadrature else None, signature, options
+
+
 @functools.cache
 def compiled_solve(structure, family, quadrature):
     """Minimise the objective and difference its gradient, traced once a structure."""
-    inner = Inner(structure, family, spread=False, joint=False)
-    q = structure.n_effects[0] if structure.n_effects else 1
+    inner, pick, signature, options = _parts(structure, family, quadrature)
 
     def call(index, data, points, log_weights, phi, tol, n_warm, max_iter, wanted):
-        nodes = (points, log_weights) if quadrature else None
-
-        def fun(point, aux, promise):
-            inner_tol = inner_tolerance(promise, tol, _EXACT)
-            return evaluate(inner, index, data, nodes, point, aux, inner_tol)
-
-        aux = initial_aux(structure, inner, index, data)
-        state = optimizers.initial_state(phi, max_iter, aux, first_promise(n_warm))
+        fun = _objective(inner, index, data, pick(points, log_weights), tol)
+        state = _initial(inner, index, data, phi, n_warm, max_iter)
         state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
-        hessian, _ = optimizers.differences(
-            fun, state, lambda out: out["gradient"], wanted, _STEP
-        )
-        one_node = tf.zeros([2, 1], FLOAT)
-        aux = state["aux"]
-        _, _, weight = inner.terms(data, aux["eta"], aux["variance"], one_node)
-        moves, _ = inner.moves(index, data, aux["estimates"]["factors"], weight)
-        return optimizers.summary(state), aux | {"moves": moves}, hessian
+        return _finish(inner, index, data, fun, state, wanted)
 
-    return graph(
-        call,
-        [
-            index_spec(structure),
-            data_spec(structure),
-            tf.TensorSpec([q, None], FLOAT),
-            tf.TensorSpec([None], FLOAT),
-            tf.TensorSpec([None], FLOAT),
-            tf.TensorSpec([], FLOAT),
-            tf.TensorSpec([], INT),
-            tf.TensorSpec([], INT),
-            tf.TensorSpec([], tf.bool),
-        ],
+    return graph(call, [*signature, *options])
+
+
+@functools.cache
+def compiled_steps(structure, family, quadrature):
+    """The same in steps: a state to begin with, one evaluation of it, and the end."""
+    inner, pick, signature, options = _parts(structure, family, quadrature)
+    phi, tol, n_warm, max_iter, wanted = options
+
+    def start(index, data, points, log_weights, phi, n_warm, max_iter):
+        return _initial(inner, index, data, phi, n_warm, max_iter)
+
+    def advance(index, data, points, log_weights, state, tol, n_warm):
+        fun = _objective(inner, index, data, pick(points, log_weights), tol)
+        return optimizers.advance(fun, state, tol, n_warm)
+
+    def finish(index, data, points, log_weights, state, tol, wanted):
+        fun = _objective(inner, index, data, pick(points, log_weights), tol)
+        return _finish(inner, index, data, fun, state, wanted)
+
+    start = graph(start, [*signature, phi, n_warm, max_iter])
+    state = signature_of(start)
+    return (
+        start,
+        graph(advance, [*signature, state, tol, n_warm]),
+        graph(finish, [*signature, state, tol, wanted]),
     )

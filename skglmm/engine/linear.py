@@ -14,7 +14,14 @@ import math
 import tensorflow as tf
 
 from skglmm.engine import blocks, covariance, gradient, kernel, optimizers
-from skglmm.engine.structure import FLOAT, INT, graph, index_spec, statistics_spec
+from skglmm.engine.structure import (
+    FLOAT,
+    INT,
+    graph,
+    index_spec,
+    signature_of,
+    statistics_spec,
+)
 
 
 def profile(border, n_rows, reml):
@@ -105,28 +112,39 @@ def compiled_evaluate(structure):
     return graph(call, [*_signature(structure), tf.TensorSpec([k], FLOAT)])
 
 
+def _objective(structure, index, statistics, n_rows, reml):
+    """The criterion as `optimizers.advance` wants it."""
+
+    def fun(theta, *_):
+        out = evaluate(structure, index, statistics, theta, n_rows, reml)
+        return {
+            "value": out["value"],
+            "slack": tf.zeros([], FLOAT),
+            "stiffness": tf.zeros([], FLOAT),
+            "gradient": out["gradient"],
+            "inverse": optimizers.inverse_metric(
+                out["metric"], n_rows, (out["pull"], out["n"])
+            ),
+            "fixed_point": out["evidence"],
+            "aux": estimates(out),
+        }
+
+    return fun
+
+
+def _initial(structure, index, statistics, theta, max_iter):
+    blank = _blank_estimates(structure, index["n_levels"], statistics["border"])
+    return optimizers.initial_state(theta, max_iter, blank)
+
+
 @functools.cache
 def compiled_solve(structure):
     """Minimise, then evaluate at the minimum, traced once a structure."""
     k = sum(covariance.n_parameters(structure))
 
     def call(index, statistics, n_rows, reml, theta, tol, n_warm, max_iter):
-        def fun(theta, *_):
-            out = evaluate(structure, index, statistics, theta, n_rows, reml)
-            return {
-                "value": out["value"],
-                "slack": tf.zeros([], FLOAT),
-                "stiffness": tf.zeros([], FLOAT),
-                "gradient": out["gradient"],
-                "inverse": optimizers.inverse_metric(
-                    out["metric"], n_rows, (out["pull"], out["n"])
-                ),
-                "fixed_point": out["evidence"],
-                "aux": estimates(out),
-            }
-
-        blank = _blank_estimates(structure, index["n_levels"], statistics["border"])
-        state = optimizers.initial_state(theta, max_iter, blank)
+        fun = _objective(structure, index, statistics, n_rows, reml)
+        state = _initial(structure, index, statistics, theta, max_iter)
         state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
         return optimizers.summary(state), state["aux"]
 
@@ -140,6 +158,25 @@ def compiled_solve(structure):
             tf.TensorSpec([], INT),
         ],
     )
+
+
+@functools.cache
+def compiled_steps(structure):
+    """The same in steps: the state to begin with, and one evaluation of it."""
+    k = sum(covariance.n_parameters(structure))
+    theta, integer = tf.TensorSpec([k], FLOAT), tf.TensorSpec([], INT)
+
+    def start(index, statistics, n_rows, reml, theta, max_iter):
+        return _initial(structure, index, statistics, theta, max_iter)
+
+    def advance(index, statistics, n_rows, reml, state, tol, n_warm):
+        fun = _objective(structure, index, statistics, n_rows, reml)
+        return optimizers.advance(fun, state, tol, n_warm)
+
+    start = graph(start, [*_signature(structure), theta, integer])
+    state = signature_of(start)
+    scalar = tf.TensorSpec([], FLOAT)
+    return start, graph(advance, [*_signature(structure), state, scalar, integer])
 
 
 def estimates(out):
@@ -175,10 +212,12 @@ class Objective:
     structure : Structure
     data : tuple
         Index, statistics, number of rows and the REML switch, as tensors.
+    watch : Progress or None
+        Who wants to know of every evaluation.
     """
 
-    def __init__(self, structure, data):
-        self._structure, self.data = structure, data
+    def __init__(self, structure, data, watch=None):
+        self._structure, self.data, self._watch = structure, data, watch
 
     def evaluate(self, theta):
         """Everything `evaluate` returns, as numpy."""
@@ -203,12 +242,20 @@ class Objective:
         estimates : dict
             See `estimates`, at the minimum.
         """
-        state, out = compiled_solve(self._structure)(
-            *self.data,
-            tf.convert_to_tensor(theta, FLOAT),
-            tf.constant(tol, FLOAT),
-            tf.constant(3 if cold else 1, INT),
-            tf.constant(max_iter, INT),
-        )
+        theta = tf.convert_to_tensor(theta, FLOAT)
+        tol, n_warm = tf.constant(tol, FLOAT), tf.constant(3 if cold else 1, INT)
+        n_steps = tf.constant(max_iter, INT)
+        if self._watch is None:
+            solve = compiled_solve(self._structure)
+            state, out = solve(*self.data, theta, tol, n_warm, n_steps)
+        else:
+            start, advance = compiled_steps(self._structure)
+            state = optimizers.drive(
+                lambda state: advance(*self.data, state, tol, n_warm),
+                start(*self.data, theta, n_steps),
+                max_iter,
+                self._watch,
+            )
+            out = state["aux"]
         out = tf.nest.map_structure(lambda t: t.numpy(), out)
         return optimizers.report(state), out

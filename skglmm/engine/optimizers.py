@@ -7,11 +7,12 @@ start into the right region; BFGS then begins from the inverse of the expected
 information rather than from the identity.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from skglmm.engine.structure import FLOAT, INT
 
-RUNNING, CONVERGED, PRECISION, STUCK = 0, 1, 2, 3
+RUNNING, CONVERGED, PRECISION, STUCK, INTERRUPTED = 0, 1, 2, 3, 4
 
 ARMIJO = 1e-4
 ROUNDING = 1e-11
@@ -187,6 +188,36 @@ def minimize(fun, state, tol, n_warm, n_steps):
     )[0]
 
 
+def drive(advance, state, max_iter, watch):
+    """Advance to the end, one evaluation a call, so that somebody can watch or stop.
+
+    Parameters
+    ----------
+    advance : callable
+        Maps a state to the one after another evaluation.
+    state : dict
+    max_iter : int
+    watch : object
+        Its method ``step`` is told the best value so far.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If there is nothing yet that could be kept.
+    """
+    try:
+        for _ in range(max_iter):
+            state = advance(state)
+            watch.step(float(state["value"]))
+            if int(state["status"]) != RUNNING:
+                break
+    except KeyboardInterrupt:
+        if not np.isfinite(state["value"].numpy()):
+            raise
+        state = state | {"status": tf.constant(INTERRUPTED, INT)}
+    return state
+
+
 def summary(state):
     """What is left of a state once the run is over."""
     names = ("theta", "value", "decrement", "n_evaluations", "status", "history")
@@ -203,6 +234,8 @@ def report(state):
         outcome = f"max_iter={len(state['history'])} evaluations were not enough"
     elif status == STUCK and not decrement < GOOD_ENOUGH:
         outcome = "no further decrease of the objective could be found"
+    elif status == INTERRUPTED:
+        outcome = "the fit was interrupted"
     return {
         "theta": state["theta"],
         "value": float(state["value"]),

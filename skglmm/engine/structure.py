@@ -59,6 +59,12 @@ def graph(function, signature):
     return tf.function(partial, input_signature=signature, autograph=False)
 
 
+def signature_of(function):
+    """Signature of what a compiled function returns, to pass it to another."""
+    outputs = function.get_concrete_function().structured_outputs
+    return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), outputs)
+
+
 def vector(dtype=FLOAT):
     return tf.TensorSpec([None], dtype)
 

@@ -16,7 +16,15 @@ import tensorflow as tf
 from skglmm.engine import covariance, optimizers
 from skglmm.engine.gradient import covariance_terms
 from skglmm.engine.inner import Inner
-from skglmm.engine.structure import FLOAT, INT, graph, index_spec, rows_spec, vector
+from skglmm.engine.structure import (
+    FLOAT,
+    INT,
+    graph,
+    index_spec,
+    rows_spec,
+    signature_of,
+    vector,
+)
 
 INNER_STEPS = 50
 # Length of the steps of differences, in units of the metric's axes, at which the
@@ -121,38 +129,87 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
     }
 
 
+def _objective(inner, index, data, nodes, tol):
+    """The bound as `optimizers.advance` wants it."""
+
+    def fun(point, aux, promise):
+        inner_tol = inner_tolerance(promise, tol)
+        return evaluate(inner, index, data, nodes, point, aux, inner_tol)
+
+    return fun
+
+
+def _initial(inner, index, data, theta, n_warm, max_iter):
+    aux = initial_aux(inner.structure, inner, index, data)
+    return optimizers.initial_state(theta, max_iter, aux, first_promise(n_warm))
+
+
+def _finish(inner, index, data, nodes, fun, state, wanted):
+    """What is left to do at the optimum: derivatives, and how effects move."""
+    hessian, slopes = optimizers.differences(
+        fun, state, lambda out: out["aux"]["coef"], wanted, _STEP
+    )
+    aux = state["aux"]
+    _, _, weight = inner.terms(data, aux["eta"], aux["variance"], nodes)
+    moves, _ = inner.moves(index, data, aux["estimates"]["factors"], weight)
+    return optimizers.summary(state), aux | {"moves": moves}, hessian, slopes
+
+
 @functools.cache
 def compiled_solve(structure, family, kept=None):
     """Minimise -2 ELBO and difference its gradient, traced once a structure."""
     inner = Inner(structure, family, spread=True, joint=True, kept=kept)
-    k = sum(covariance.n_parameters(structure))
 
     def call(index, data, nodes, theta, tol, n_warm, max_iter, wanted):
-        def fun(point, aux, promise):
-            inner_tol = inner_tolerance(promise, tol)
-            return evaluate(inner, index, data, nodes, point, aux, inner_tol)
-
-        aux = initial_aux(structure, inner, index, data)
-        state = optimizers.initial_state(theta, max_iter, aux, first_promise(n_warm))
+        fun = _objective(inner, index, data, nodes, tol)
+        state = _initial(inner, index, data, theta, n_warm, max_iter)
         state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
-        hessian, slopes = optimizers.differences(
-            fun, state, lambda out: out["aux"]["coef"], wanted, _STEP
-        )
-        aux = state["aux"]
-        _, _, weight = inner.terms(data, aux["eta"], aux["variance"], nodes)
-        moves, _ = inner.moves(index, data, aux["estimates"]["factors"], weight)
-        return optimizers.summary(state), aux | {"moves": moves}, hessian, slopes
+        return _finish(inner, index, data, nodes, fun, state, wanted)
 
-    return graph(
-        call,
-        [
-            index_spec(structure),
-            data_spec(structure),
-            tf.TensorSpec([2, None], FLOAT),
-            tf.TensorSpec([k], FLOAT),
-            tf.TensorSpec([], FLOAT),
-            tf.TensorSpec([], INT),
-            tf.TensorSpec([], INT),
-            tf.TensorSpec([], tf.bool),
-        ],
+    return graph(call, [*_signature(structure), *_options(structure)])
+
+
+@functools.cache
+def compiled_steps(structure, family, kept=None):
+    """The same in steps: a state to begin with, one evaluation of it, and the end."""
+    inner = Inner(structure, family, spread=True, joint=True, kept=kept)
+    theta, tol, n_warm, max_iter, wanted = _options(structure)
+    signature = _signature(structure)
+
+    def start(index, data, nodes, theta, n_warm, max_iter):
+        return _initial(inner, index, data, theta, n_warm, max_iter)
+
+    def advance(index, data, nodes, state, tol, n_warm):
+        fun = _objective(inner, index, data, nodes, tol)
+        return optimizers.advance(fun, state, tol, n_warm)
+
+    def finish(index, data, nodes, state, tol, wanted):
+        fun = _objective(inner, index, data, nodes, tol)
+        return _finish(inner, index, data, nodes, fun, state, wanted)
+
+    start = graph(start, [*signature, theta, n_warm, max_iter])
+    state = signature_of(start)
+    return (
+        start,
+        graph(advance, [*signature, state, tol, n_warm]),
+        graph(finish, [*signature, state, tol, wanted]),
     )
+
+
+def _signature(structure):
+    return [
+        index_spec(structure),
+        data_spec(structure),
+        tf.TensorSpec([2, None], FLOAT),
+    ]
+
+
+def _options(structure):
+    """Signature of theta, tol, n_warm, max_iter and wanted."""
+    return [
+        tf.TensorSpec([sum(covariance.n_parameters(structure))], FLOAT),
+        tf.TensorSpec([], FLOAT),
+        tf.TensorSpec([], INT),
+        tf.TensorSpec([], INT),
+        tf.TensorSpec([], tf.bool),
+    ]

@@ -43,6 +43,8 @@ class Problem:
         working ones.
     seed : int
         Where random numbers begin.
+    watch : Progress or None
+        Who wants to know of every evaluation.
     """
 
     design: GroupedDesign
@@ -58,6 +60,7 @@ class Problem:
     names: tuple = ()
     recodings: tuple = ()
     seed: int = 0
+    watch: object = None
 
 
 @dataclass(frozen=True)

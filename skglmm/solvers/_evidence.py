@@ -4,7 +4,7 @@ import numpy as np
 
 from skglmm.solvers import _exact, _generalized
 from skglmm.solvers._fixed_point import accelerate
-from skglmm.solvers._search import begin, minimize
+from skglmm.solvers._search import INTERRUPTED, begin, minimize
 
 # Turns of the fixed point after which the gradient takes over, at the latest.
 _TURNS = 40
@@ -15,13 +15,14 @@ _COLLAPSED = 1e-8
 def solve_evidence(problem, solver):
     """Linear model: the fixed point, finished by the gradient."""
     with _exact.open_objective(problem, solver.device) as (run, objective):
-        theta, history, _ = accelerate(
+        theta, history, done = accelerate(
             lambda theta: _linear_turn(objective, theta),
             begin(problem, run),
             min(solver.max_iter, _TURNS),
             solver.tol,
+            problem.watch,
         )
-        best, out = _finish(run, objective, theta, history, solver, solver.tol)
+        best, out = _finish(run, objective, theta, history, solver, done)
     return _exact.solution(problem, best, out)
 
 
@@ -40,10 +41,14 @@ def _linear_turn(objective, theta):
     }
 
 
-def _finish(run, objective, theta, history, solver, tol):
+def _finish(run, objective, theta, history, solver, done):
     """Polish by the gradient and settle variances of zero; one report of both."""
-    left = max(1, solver.max_iter - len(history))
-    best, out = minimize(run, objective, theta, left, tol, False)
+    if done is None:
+        best, out = objective.minimize(theta, 1, solver.tol, False)
+        best["outcome"] = INTERRUPTED
+    else:
+        left = max(1, solver.max_iter - len(history))
+        best, out = minimize(run, objective, theta, left, solver.tol, False)
     return best | {
         "n_iter": best["n_iter"] + len(history),
         "history": np.concatenate([np.minimum.accumulate(history), best["history"]]),
@@ -58,26 +63,28 @@ def solve_generalized_evidence(problem, solver):
         tol = solver.tol * generalized.objective_size(problem)
         turn = evidence.Evidence(run, problem.family, solver.curvature == "vi")
         if solver.curvature == "vi":
-            theta, history, _ = accelerate(
+            theta, history, done = accelerate(
                 turn,
                 begin(problem, run),
                 min(solver.max_iter, _TURNS),
                 tol,
+                problem.watch,
             )
             objective = generalized.Variational(run, problem.family, None)
             objective.set_nodes(turn.n_nodes)
-            best, out = _finish(run, objective, theta, history, solver, solver.tol)
+            best, out = _finish(run, objective, theta, history, solver, done)
             return _generalized.variational_solution(run, problem, best, out, objective)
         theta, history, done = accelerate(
             lambda theta: _modal_turn(turn, theta),
             begin(problem, run),
             solver.max_iter,
             _SETTLED,
+            problem.watch,
         )
         if solver.curvature == "laplace":
             objective = generalized.Laplace(run, problem.family, 1)
             history = history[:0]
-            best, out = _finish(run, objective, theta, history, solver, solver.tol)
+            best, out = _finish(run, objective, theta, history, solver, done)
             return _generalized.laplace_solution(problem, best, out, "laplace")
         theta = np.where(np.abs(theta) < 1e-3, 0.0, theta)
         out = turn(theta)
@@ -163,7 +170,7 @@ def solve_quick(problem, solver):
             }
 
         theta, history, done = accelerate(
-            turn, begin(problem, run), solver.max_iter, _SETTLED
+            turn, begin(problem, run), solver.max_iter, _SETTLED, problem.watch
         )
         theta = np.where(np.abs(theta) < 10 * _SETTLED, 0.0, theta)
         out, sigma2 = objective.evaluate(theta), turn(theta)["noise"]
@@ -171,6 +178,8 @@ def solve_quick(problem, solver):
 
 
 def _outcome(solver, done):
+    if done is None:
+        return INTERRUPTED
     return None if done else f"max_iter={solver.max_iter} evaluations were not enough"
 
 
@@ -190,7 +199,7 @@ def _quick_generalized(problem, solver):
             return {"next": following, "value": None, "left": left}
 
         theta, history, done = accelerate(
-            turn, begin(problem, run), solver.max_iter, _SETTLED
+            turn, begin(problem, run), solver.max_iter, _SETTLED, problem.watch
         )
         theta = np.where(np.abs(theta) < 10 * _SETTLED, 0.0, theta)
         n_iter, outcome = len(history), _outcome(solver, done)

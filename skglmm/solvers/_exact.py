@@ -22,7 +22,7 @@ def open_objective(problem, device):
             run.scalar(problem.weight.sum()),
             run.scalar(float(problem.reml)),
         )
-        yield run, linear.Objective(run.structure, data)
+        yield run, linear.Objective(run.structure, data, problem.watch)
 
 
 def solve_linear(problem, max_iter, tol, device):

@@ -6,7 +6,7 @@ _MEMORY = 5
 _ROUNDING = 1e-11
 
 
-def accelerate(step, theta, max_iter, tol):
+def accelerate(step, theta, max_iter, tol, watch=None):
     """Iterate theta <- step(theta), mixing the last few steps.
 
     Type-II Anderson mixing: with residuals f = step(x) - x, the next point is the
@@ -24,19 +24,28 @@ def accelerate(step, theta, max_iter, tol):
         Largest number of calls of `step`.
     tol : float
         Bound on ``left``.
+    watch : Progress or None
+        Who wants to know of every call.
 
     Returns
     -------
     theta : ndarray of shape (k,)
     history : list of float
         The objective at each call.
-    done : bool
-        Whether ``left`` fell below `tol`.
+    done : bool or None
+        Whether ``left`` fell below `tol`; None if the user interrupted.
     """
     points, images, history = [], [], []
     value, refuge = np.inf, None
     for _ in range(max_iter):
-        out = step(theta)
+        try:
+            out = step(theta)
+            if watch is not None:
+                watch.step(np.nan if out["value"] is None else out["value"])
+        except KeyboardInterrupt:
+            if watch is None or not points:
+                raise
+            return points[-1], history, None
         fine = np.all(np.isfinite(out["next"]))
         if out["value"] is not None:
             fine &= out["value"] <= value + _ROUNDING * abs(value)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from skglmm.solvers._base import Solution, cross_covariances
-from skglmm.solvers._search import begin, minimize, singular_factors
+from skglmm.solvers._search import INTERRUPTED, begin, minimize, singular_factors
 
 # A variance of the linear predictor above which more quadrature nodes are needed, and
 # how many there are then.
@@ -115,7 +115,10 @@ def solve_laplace(problem, solver):
 
 def laplace_solution(problem, best, out, method):
     """Solution at the optimum of a `generalized.Laplace`."""
-    covariance = coef_covariance(out["hessian"], len(out["coef"]))
+    if best["outcome"] == INTERRUPTED:
+        covariance = np.linalg.inv(out["normal"])
+    else:
+        covariance = coef_covariance(out["hessian"], len(out["coef"]))
     value = float(out["value"]) - float(out["penalty"])
     if not problem.design.factors:
         method = "exact"

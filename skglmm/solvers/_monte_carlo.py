@@ -13,7 +13,7 @@ from skglmm.solvers._generalized import (
     make_solution,
     variational_solution,
 )
-from skglmm.solvers._search import begin, minimize
+from skglmm.solvers._search import INTERRUPTED, begin, minimize
 
 _START_TOL, _START_ITERATIONS = 1e-8, 100
 # A step is swamped if its decrement is no larger than so many times what noise alone
@@ -52,7 +52,9 @@ class Outcome:
     outcome: str | None
 
 
-def ascend(sampler, coordinates, phi, covariance, information, ridge, solver):
+def ascend(
+    sampler, coordinates, phi, covariance, information, ridge, solver, watch=None
+):
     """Solve E[score | y] = 0 with expectations by Monte Carlo.
 
     Parameters
@@ -68,6 +70,8 @@ def ascend(sampler, coordinates, phi, covariance, information, ridge, solver):
     ridge : float
         Curvature added for the fixed effects.
     solver : MCEM
+    watch : Progress or None
+        Who wants to know of every expectation.
     """
     p, history, settled = coordinates.p, [], []
     rank = max(np.linalg.matrix_rank(covariance), 1)
@@ -76,7 +80,15 @@ def ascend(sampler, coordinates, phi, covariance, information, ridge, solver):
     outcome = f"max_iter={solver.max_iter} iterations were not enough"
     for _ in range(solver.max_iter):
         coef, roots = coordinates.split(phi)
-        found = sampler.expect(coef, roots)
+        try:
+            found = sampler.expect(coef, roots)
+            if watch is not None:
+                watch.step()
+        except KeyboardInterrupt:
+            if watch is None:
+                raise
+            outcome = INTERRUPTED
+            break
         if found.effective * sampler.n_draws < _FEWEST:
             outcome = (
                 f"{sampler.n_draws} draws from the approximation are worth only "
@@ -177,7 +189,16 @@ def solve_linear_sampled(problem, solver):
             rng,
         )
         start = coordinates.start(np.zeros(0))
-        end = ascend(sampler, coordinates, start, covariance, np.eye(0), 0.0, solver)
+        end = ascend(
+            sampler,
+            coordinates,
+            start,
+            covariance,
+            np.eye(0),
+            0.0,
+            solver,
+            problem.watch,
+        )
         _, roots = coordinates.split(end.phi)
         factors = [t @ a for t, a in zip(out["factors"], roots, strict=True)]
         out = objective.evaluate(run.theta(factors))
@@ -263,6 +284,7 @@ def solve_sampled(problem, solver):
             out["information"],
             inner.RIDGE,
             solver,
+            problem.watch,
         )
         coef, roots = coordinates.split(end.phi)
         found = sampler.expect(coef, roots)

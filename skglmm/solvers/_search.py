@@ -7,6 +7,7 @@ import numpy as np
 _NEARLY_SINGULAR = 0.03
 _NO_WORSE = 1e-6
 _RESTARTS = 3
+INTERRUPTED = "the fit was interrupted"
 
 
 def begin(problem, run):
@@ -41,6 +42,8 @@ def minimize(run, objective, theta, max_iter, tol, cold):
     """
     best, out = objective.minimize(theta, max_iter, tol, cold)
     for _ in range(_RESTARTS):
+        if best["outcome"] == INTERRUPTED:
+            break
         factors = run.factors(best["theta"])
         weak = [_weak_directions(t) for t in factors]
         if not any(w.any() for w in weak):
