@@ -23,7 +23,7 @@ _CHAINS = 32
 _WARM_UP = 60
 _SETTLE = 3
 # Values of the linear predictor that are held at once.
-_VALUES = 8e6
+_VALUES, _VALUES_EXACT = 8e6, 3e7
 # Draws that are kept for the user.
 KEPT = 100
 
@@ -633,14 +633,28 @@ class ExactSampler:
     def _fill(self):
         structure, p = self._run.structure, self._width
         n_levels = self._run.index["n_levels"].numpy()
-        self._batches = []
-        for _ in range(_BATCHES):
-            z = [
-                _unit(self._rng.standard_normal((q, self._size, n)))
-                for q, n in zip(structure.n_effects, n_levels, strict=True)
-            ]
-            fixed = self._rng.standard_normal((p, self._size))
-            self._batches.append((_tensors(z), tf.convert_to_tensor(fixed)))
+        self._z = []
+        for q, n in zip(structure.n_effects, n_levels, strict=True):
+            z = self._rng.standard_normal((q, _BATCHES, self._size, n))
+            # second moments are exact in every batch
+            z /= np.sqrt(np.mean(z * z, 2, keepdims=True))
+            self._z.append(z.reshape(q, self.n_draws, n))
+        self._z_fixed = self._rng.standard_normal((p, self.n_draws))
+
+    def _chunks(self):
+        """Slices of the draws that fit into memory at once."""
+        width = sum(len(z) * z.shape[2] for z in self._z)
+        if self._run.structure.core:
+            width += sum(
+                q * int(cells.shape[0])
+                for q, cells in zip(
+                    self._run.structure.chain,
+                    self._run.index["cell_level"],
+                    strict=True,
+                )
+            )
+        size = max(1, int(_VALUES_EXACT / max(width, 1)))
+        return [slice(a, a + size) for a in range(0, self.n_draws, size)]
 
     def grow(self):
         """Twice as many draws, all of them new."""
@@ -652,18 +666,21 @@ class ExactSampler:
         index, statistics, n_rows, reml = self._data
         factors = _tensors([t @ a for t, a in zip(self._anchor, roots, strict=True)])
         exact = montecarlo.compiled_exact(self._run.structure)
-        by_batch, self._draws = [], []
-        for z, fixed in self._batches:
+        parts, self._draws = [], []
+        for some in self._chunks():
+            z = _tensors([z[:, some] for z in self._z])
+            fixed = tf.convert_to_tensor(self._z_fixed[:, some])
             squares, by_draw, draws = exact(
                 index, statistics, factors, n_rows, reml, z, fixed
             )
-            by_batch.append([a.numpy().mean(-1) for a in by_draw])
-            if len(self._draws) * self._size < KEPT:
+            parts.append(by_draw)
+            if some.start < KEPT:
                 self._draws.append(draws)
-        squares_by = [
-            np.stack([a.numpy() + part[r] for part in by_batch], -1)
-            for r, a in enumerate(squares)
-        ]
+        squares_by = []
+        for mean, *by_draw in zip(squares, *parts, strict=True):
+            around = np.concatenate(by_draw, -1)
+            around = around.reshape(*around.shape[:2], _BATCHES, self._size).mean(-1)
+            squares_by.append(mean.numpy()[..., None] + around)
         return Expectation(
             fixed=np.zeros(0),
             squares=tuple(a.mean(-1) for a in squares_by),
@@ -679,8 +696,3 @@ class ExactSampler:
             np.concatenate(parts, 1)[:, :KEPT]
             for parts in zip(*self._draws, strict=True)
         )
-
-
-def _unit(z):
-    """Normals with a mean square of one over the draws: second moments are exact."""
-    return z / np.sqrt(np.mean(z * z, 1, keepdims=True))

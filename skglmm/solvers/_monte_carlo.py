@@ -176,7 +176,7 @@ def solve_linear_sampled(problem, solver):
             return solution(problem, best, out)
         n_levels = [factor.n_levels for factor in problem.design.factors]
         coordinates = Coordinates(run.structure.covariance, out["factors"], n_levels, 0)
-        hessian, slopes = _differences(objective, best["theta"])
+        hessian, slopes = _differences(objective, best["theta"], out)
         jacobian = coordinates.jacobian()
         covariance = inverse_hessian(jacobian.T @ hessian @ jacobian)
         rng = np.random.default_rng(problem.seed)
@@ -202,7 +202,7 @@ def solve_linear_sampled(problem, solver):
         _, roots = coordinates.split(end.phi)
         factors = [t @ a for t, a in zip(out["factors"], roots, strict=True)]
         out = objective.evaluate(run.theta(factors))
-        sampler.expect(np.zeros(0), roots)
+        # the step since the last draws was far below their error
         draws = sampler.draws()
     found = solution(
         problem,
@@ -232,25 +232,22 @@ def solve_linear_sampled(problem, solver):
     return found
 
 
-def _differences(objective, theta):
-    """Hessian of -2 log-likelihood in theta; slopes of coef and sigma^2, (p + 1, k)."""
+def _differences(objective, theta, out):
+    """Hessian of -2 log-likelihood in theta; slopes of coef and sigma^2, (p + 1, k).
+
+    Forward differences from the optimum, where the gradient is zero: the Hessian only
+    sets the length of steps.
+    """
     hessian, slopes = [], []
+    base = np.append(out["fixed"]["coef"], out["fixed"]["variance"])
     for at in range(len(theta)):
-        step = 1e-4 * max(1.0, abs(theta[at]))
-        ends = []
-        for sign in (1.0, -1.0):
-            moved = theta.copy()
-            moved[at] += sign * step
-            ends.append(objective.evaluate(moved))
-        up, down = ends
-        hessian.append((up["gradient"] - down["gradient"]) / (2.0 * step))
-        slopes.append(
-            np.append(
-                up["fixed"]["coef"] - down["fixed"]["coef"],
-                up["fixed"]["variance"] - down["fixed"]["variance"],
-            )
-            / (2.0 * step)
-        )
+        moved = theta.copy()
+        step = 1e-3 * max(1.0, abs(theta[at]))
+        moved[at] += step
+        there = objective.evaluate(moved)
+        hessian.append(there["gradient"] / step)
+        end = np.append(there["fixed"]["coef"], there["fixed"]["variance"])
+        slopes.append((end - base) / step)
     hessian = np.array(hessian)
     return 0.5 * (hessian + hessian.T), np.array(slopes).T
 
