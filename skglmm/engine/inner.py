@@ -105,6 +105,8 @@ class Inner:
         -------
         effects, spherical : tuples of (q, p, J) tensors
             Minus the derivatives of the posterior means of T u and of u.
+        state : dict
+            See `kernel.factorize`.
         """
         structure, rows_ = self.structure, data["rows"]
         matrices = statistics.reduce_matrices(structure, index, rows_, weight)
@@ -112,7 +114,7 @@ class Inner:
         sums = statistics.reduce_dense(structure, index, rows_, columns)
         state = kernel.factorize(structure, index, matrices, factors)
         effects, _, spherical, _ = kernel.project(structure, index, state, sums)
-        return tuple(effects), tuple(spherical)
+        return tuple(effects), tuple(spherical), state
 
     def constant(self, data):
         """-2 times the part of the log-likelihood that depends on no parameter."""

@@ -414,7 +414,7 @@ def _finish(inner, index, data, fun, state, wanted):
     )
     aux, one_node = state["aux"], tf.zeros([2, 1], FLOAT)
     _, _, weight = inner.terms(data, aux["eta"], aux["variance"], one_node)
-    moves, _ = inner.moves(index, data, aux["estimates"]["factors"], weight)
+    moves, *_ = inner.moves(index, data, aux["estimates"]["factors"], weight)
     return optimizers.summary(state), aux | {"moves": moves}, hessian
 
 

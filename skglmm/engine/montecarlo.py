@@ -55,7 +55,9 @@ def compiled_approximation(structure, family):
 
     Returns row weights; ``shift`` (q, p, J), minus the derivative of the means of u in
     the fixed effects; the columns X - Z T shift (n, p), which is what is left of X when
-    u moves along; and where to go on from.
+    u moves along; means under the Gaussian: ``score`` (p,) of the fixed effects, u
+    moving along, and ``posterior`` (q, q, J), the covariances of u; and where to go on
+    from.
     """
     inner = Inner(structure, family, spread=True, joint=False)
 
@@ -69,15 +71,25 @@ def compiled_approximation(structure, family):
             tf.constant(_EXACT, FLOAT),
             tf.constant(INNER_STEPS, INT),
         )
-        _, _, weight = inner.terms(data, end["eta"], end["variance"], nodes)
-        effects, shift = inner.moves(index, data, factors, weight)
+        _, score, weight = inner.terms(data, end["eta"], end["variance"], nodes)
+        effects, shift, state = inner.moves(index, data, factors, weight)
+        _, information = kernel.posterior(structure, index, state)
         moved = rows.random_part(structure, data["rows"], effects)
-        return (
-            weight,
-            shift,
-            data["X"] - tf.transpose(moved),
-            {name: end[name] for name in ("spherical", "variance", "eta")},
-        )
+        columns = data["X"] - tf.transpose(moved)
+        score = tf.linalg.matvec(columns, score, transpose_a=True)
+        for slope, u in zip(shift, end["spherical"], strict=True):
+            score += tf.reduce_sum(slope * u[:, None], [0, 2])
+        return {
+            "weight": weight,
+            "shift": shift,
+            "columns": columns,
+            "score": score,
+            "posterior": tuple(
+                _spherical_covariance(structure, r, t, info)
+                for r, (t, info) in enumerate(zip(factors, information, strict=True))
+            ),
+            "aux": {name: end[name] for name in ("spherical", "variance", "eta")},
+        }
 
     aux_spec = {
         "spherical": means_spec(structure),
@@ -94,6 +106,15 @@ def compiled_approximation(structure, family):
             matrices_spec(structure),
             aux_spec,
         ],
+    )
+
+
+def _spherical_covariance(structure, r, factor, information):
+    """Blocks [M^-1]_jj = I - T' Z_j'V^-1 Z_j T."""
+    if r < len(structure.chain):
+        information = blocks.right(information, factor)
+    return blocks.identity(factor.shape[0]) - blocks.left(
+        tf.transpose(factor), information
     )
 
 

@@ -233,7 +233,10 @@ def report(state):
     if status == RUNNING:
         outcome = f"max_iter={len(state['history'])} evaluations were not enough"
     elif status == STUCK and not decrement < GOOD_ENOUGH:
-        outcome = "no further decrease of the objective could be found"
+        outcome = (
+            "no further decrease of the objective could be found. Simplify the random "
+            "effects"
+        )
     elif status == INTERRUPTED:
         outcome = "the fit was interrupted"
     return {

@@ -120,10 +120,14 @@ class Approximation:
             [t @ a for t, a in zip(self._anchors, roots, strict=True)]
         )
         fit = montecarlo.compiled_approximation(self.structure, self.family)
-        self.weight, self.shift, self.columns, self._aux = fit(
+        found = fit(
             self.index, self.data, self._nodes, self.coef, self.factors, self._aux
         )
+        self._aux, self.weight = found["aux"], found["weight"]
+        self.shift, self.columns = found["shift"], found["columns"]
         self.means = self._aux["spherical"]
+        self.score = found["score"].numpy()
+        self.covariances = to_numpy(found["posterior"])
 
     def lift(self, z):
         """Effects u for standard normals z, log|M| by level and in all."""
@@ -147,6 +151,13 @@ class Approximation:
             np.einsum("apj,bj->pab", shift.numpy(), mean)
             for shift, mean in zip(self.shift, means, strict=True)
         )
+
+    def moments(self):
+        """Sums over levels of u u' under the Gaussian, (q, q) for each factor."""
+        return [
+            own.sum(-1) + mean.numpy() @ mean.numpy().T
+            for own, mean in zip(self.covariances, self.means, strict=True)
+        ]
 
     def chunk(self, n_draws):
         """Slices of the draws that fit into memory at once."""
@@ -357,16 +368,24 @@ class _ByDraw:
         found = tf.nest.map_structure(lambda *a: np.concatenate(a, -1), *by_draw)
         return sums, found
 
+    def _by_level(self, total):
+        """Means (q, J) of u and (q, q, J) of u u', for each factor."""
+        return [
+            (first / total, second / total)
+            for first, second in zip(
+                self._sums["first"], self._sums["second"], strict=True
+            )
+        ]
+
     def _finish(self, coordinates, weights, total, effective, draws):
         sums, found = self._sums, self._found
         by_covariance = coordinates.covariance_scores(self._roots, found["by_draw"])
         scores = np.concatenate([found["score"], by_covariance])
         centred = scores - (scores @ weights)[:, None]
-        first = [a / total for a in sums["first"]]
-        second = [a / total for a in sums["second"]]
+        first, second = zip(*self._by_level(total), strict=True)
         value, error = self.log_likelihood()
         return Finish(
-            means=tuple(first),
+            means=first,
             covariances=tuple(
                 b - a[:, None] * a[None] for a, b in zip(first, second, strict=True)
             ),
@@ -421,14 +440,42 @@ class JointSampler(_ByDraw):
         weights = np.exp(found["log_ratio"] - base)
         self._u, self._total = u, weights.sum()
         self._weights = weights / self._total
+        fixed, fixed_by = self._corrected(g.score, found["score"])
+        squares, squares_by = zip(
+            *map(self._corrected, g.moments(), found["by_draw"]), strict=True
+        )
         return Expectation(
-            fixed=found["score"] @ self._weights,
-            squares=tuple(a @ self._weights for a in found["by_draw"]),
-            fixed_by=found["score"],
-            squares_by=found["by_draw"],
-            share=self._weights,
+            fixed=fixed,
+            squares=squares,
+            fixed_by=fixed_by,
+            squares_by=squares_by,
+            share=np.full(self.n_draws, 1.0 / self.n_draws),
             effective=float(1.0 / np.sum(self._weights**2) / self.n_draws),
         )
+
+    def _corrected(self, known, by_draw):
+        """Mean over the posterior, the mean under the Gaussian being known.
+
+        Weighted less plain means of the draws are all that has to be estimated.
+        Returned with it are replicates that scatter around it as its error says.
+        """
+        weights, n = self._weights, self.n_draws
+        weighted, plain = by_draw @ weights, by_draw.mean(-1)
+        influence = n * weights * (by_draw - weighted[..., None])
+        influence -= by_draw - plain[..., None]
+        mean = known + weighted - plain
+        return mean, mean[..., None] + influence
+
+    def _by_level(self, total):
+        g, out = self._gauss, []
+        for (first, second), u, mean, own in zip(
+            super()._by_level(total), self._u, g.means, g.covariances, strict=True
+        ):
+            u, mean = u.numpy(), mean.numpy()
+            plain = np.einsum("asj,bsj->abj", u, u) / self.n_draws
+            own = own + mean[:, None] * mean[None]
+            out.append((mean + first - u.mean(1), own + second - plain))
+        return out
 
     def log_likelihood(self):
         """Logarithm of the likelihood at the last expectation, and its error."""

@@ -151,7 +151,7 @@ def _finish(inner, index, data, nodes, fun, state, wanted):
     )
     aux = state["aux"]
     _, _, weight = inner.terms(data, aux["eta"], aux["variance"], nodes)
-    moves, _ = inner.moves(index, data, aux["estimates"]["factors"], weight)
+    moves, *_ = inner.moves(index, data, aux["estimates"]["factors"], weight)
     return optimizers.summary(state), aux | {"moves": moves}, hessian, slopes
 
 

@@ -88,7 +88,8 @@ class Solution:
     singular : tuple of int
         Factors, in the design's order, with a singular covariance.
     extra : dict
-        What some solvers know: ``elbo``; ``monte_carlo`` and ``draws`` (`MCEM`).
+        What some solvers know: ``elbo``; ``monte_carlo`` and ``draws`` (`MCEM`);
+        ``advice`` for a fit that did not converge.
     cross : tuple of ndarray of shape (q, p, n_levels) or None
         Covariances of the effects with the fixed effects.
     """

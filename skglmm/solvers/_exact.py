@@ -54,8 +54,9 @@ def solution(problem, best, out):
     negligible = 1e-18 * problem.scale**2 + 1e-12 * np.mean(problem.border[:, -1] ** 2)
     if outcome is None and (sigma2 <= negligible or problem.scale == 0.0):
         outcome = (
-            "the residual variance is estimated as zero: the groups and columns "
-            "determine the target exactly"
+            "the residual variance is estimated as zero, because the groups and "
+            "columns determine the target exactly. Leave some of them out, or use "
+            "another model"
         )
     covariance = sigma2 * half.T @ half
     return Solution(

@@ -126,14 +126,14 @@ class MacKay(BaseSolver):
         linear = problem.family == "gaussian"
         if self.noise_variance is not None and self.covariances is None:
             raise ValueError(
-                "noise_variance was given without covariances: the two are known "
-                "together, or estimated together."
+                "noise_variance was given without covariances: give both, or neither "
+                "to have them estimated."
             )
         if self.covariances is not None:
             if linear and self.noise_variance is None:
                 raise ValueError(
                     "covariances were given without noise_variance: the linear model "
-                    "needs both."
+                    "needs both, or neither to have them estimated."
                 )
             factors = known_factors(problem, self.covariances)
             return solve_known(problem, self, factors)
@@ -151,7 +151,8 @@ def known_factors(problem, covariances):
     if missing or extra:
         raise ValueError(
             f"covariances names {', '.join(map(repr, covariances)) or 'no factor'}, "
-            f"and the factors of the model are {', '.join(map(repr, problem.names))}."
+            f"and the factors of the model are {', '.join(map(repr, problem.names))}: "
+            "give one matrix for each of them."
         )
     factors = []
     for name, recoding in zip(problem.names, problem.recodings, strict=True):
@@ -160,13 +161,14 @@ def known_factors(problem, covariances):
         if sigma.shape != (q, q):
             raise ValueError(
                 f"The covariance of {name!r} has the shape {sigma.shape}: a level of "
-                f"it has {q} effects, so ({q}, {q}) was expected."
+                f"it has {q} effects, so give one of shape ({q}, {q})."
             )
         values = np.linalg.eigvalsh(0.5 * (sigma + sigma.T))
         if not np.allclose(sigma, sigma.T) or values.min() < -1e-10 * values.max():
             raise ValueError(
                 f"The covariance of {name!r} is not symmetric and positive "
-                "semi-definite."
+                f"semi-definite (eigenvalues from {values.min():.3g} to "
+                f"{values.max():.3g}): no effects can have it. Correct covariances."
             )
         inverse = linalg.inv(recoding)
         values, axes = np.linalg.eigh(inverse @ sigma @ inverse.T)

@@ -20,7 +20,7 @@ _START_TOL, _START_ITERATIONS = 1e-8, 100
 # gives; with draws that stay the same it is worth finishing nevertheless.
 _SWAMPED, _FINISHED = 3.0, 1e-2
 _NEGLIGIBLE = 1e-10
-_LONGEST = 0.5
+_LONGEST, _SHORTEST = 0.5, 0.1
 _GROWTH = 64
 # Least effective share of draws from the anchor for importance sampling, and least
 # effective number: with fewer the weights are those of one draw soon.
@@ -42,7 +42,8 @@ class Outcome:
     n_iter : int
     history : ndarray of shape (n_iter,)
         Decrease of -2 log-likelihood that another step promises.
-    outcome : str or None
+    outcome, advice : str or None
+        Why it did not converge, and what to do.
     """
 
     phi: np.ndarray
@@ -50,6 +51,7 @@ class Outcome:
     n_iter: int
     history: np.ndarray
     outcome: str | None
+    advice: str | None
 
 
 def ascend(
@@ -75,9 +77,11 @@ def ascend(
     """
     p, history, settled = coordinates.p, [], []
     rank = max(np.linalg.matrix_rank(covariance), 1)
-    largest, before = _GROWTH * sampler.n_draws, np.inf
-    noise = np.zeros_like(covariance)
+    largest = _GROWTH * max(sampler.n_draws, 16)
+    best, scale = None, 1.0
+    noise = np.full(covariance.shape, np.nan)
     outcome = f"max_iter={solver.max_iter} iterations were not enough"
+    advice = None
     for _ in range(solver.max_iter):
         coef, roots = coordinates.split(phi)
         try:
@@ -89,12 +93,16 @@ def ascend(
                 raise
             outcome = INTERRUPTED
             break
-        if found.effective * sampler.n_draws < _FEWEST:
+        worth = found.effective * sampler.n_draws
+        if worth < _FEWEST:
+            if found.effective >= _EFFECTIVE:
+                sampler.grow()
+                continue
             outcome = (
                 f"{sampler.n_draws} draws from the approximation are worth only "
-                f"{found.effective * sampler.n_draws:.1f} from the posterior: use "
-                "sampler='hmc' or more n_samples"
+                f"{worth:.1f} from the posterior"
             )
+            advice = "Use sampler='hmc', or more n_samples"
             break
         score, noise = scores(coordinates, roots, found)
         score[:p] -= ridge * coef
@@ -103,7 +111,7 @@ def ascend(
         history.append(decrement)
         swamped = decrement <= max(_SWAMPED * error, _NEGLIGIBLE)
         finished = decrement <= max(_FINISHED * error, _NEGLIGIBLE)
-        finished |= decrement > 0.5 * before
+        finished |= best is not None and decrement > 0.5 * best["decrement"]
         if swamped and (finished or not sampler.steady):
             settled.append((phi + step, sampler.n_draws, noise))
             phi, noise = averaged(settled)
@@ -113,25 +121,44 @@ def ascend(
                 break
             if 2 * sampler.n_draws > largest:
                 outcome = (
-                    f"the Monte Carlo error is still {share:.2f} standard errors after "
+                    f"the Monte Carlo error is still {share:.2g} standard errors after "
                     f"{sampler.n_draws} draws (tol={solver.tol:g})"
                 )
+                advice = "Give the solver more n_samples, or a larger tol"
                 break
             sampler.grow()
-            before = np.inf
+            best, scale = None, 1.0
             continue
-        if decrement > before and not swamped:
-            # the closed step of EM, slower and safe
-            coef = coef + np.linalg.solve(information, score[:p])
-            phi = coordinates.join(coef, coordinates.closed(roots, found.squares))
-            before = np.inf
+        if best is not None and decrement > best["decrement"] and not swamped:
+            scale *= 0.5
+            if scale >= _SHORTEST:
+                phi = best["phi"] + scale * best["step"]
+            else:
+                # the closed step of EM, slower and safe
+                coef, roots = coordinates.split(best["phi"])
+                coef = coef + np.linalg.solve(information, best["score"][:p])
+                phi = coordinates.join(coef, coordinates.closed(roots, best["squares"]))
+                best, scale = None, 1.0
             continue
-        before = decrement
-        length = np.max(np.abs(step[p:]), initial=0.0)
-        phi = phi + step * min(1.0, _LONGEST / max(length, 1e-300))
+        length = np.max(np.abs(step[p:]) / _room(phi[p:]), initial=0.0)
+        step *= min(1.0, _LONGEST / max(length, 1e-300))
+        best = {
+            "phi": phi,
+            "step": step,
+            "score": score,
+            "squares": found.squares,
+            "decrement": decrement,
+        }
+        scale = 1.0
+        phi = phi + step
     if settled:
         phi, noise = averaged(settled)
-    return Outcome(phi, noise, len(history), np.array(history), outcome)
+    return Outcome(phi, noise, len(history), np.array(history), outcome, advice)
+
+
+def _room(entries):
+    """How far entries of A may go: no variance falls to nothing in one step."""
+    return np.minimum(1.0, np.where(np.abs(entries) < 0.1, 1.0, np.abs(entries)))
 
 
 def scores(coordinates, roots, found):
@@ -213,6 +240,7 @@ def solve_linear_sampled(problem, solver):
     error = covariance @ end.noise @ covariance
     moves = slopes @ jacobian @ _half(error)  # of coef and sigma^2
     relative = _split_moves(coordinates, roots, _half(error))
+    found.extra["advice"] = end.advice
     found.extra["monte_carlo"] = {
         "sampler": sampler.name,
         "n_samples": sampler.n_draws,
@@ -263,7 +291,8 @@ def solve_sampled(problem, solver):
         best, out, objective = fit_variational(
             run, "auto", None, _START_ITERATIONS, _START_TOL
         )
-        if not problem.design.factors or best["outcome"] is not None:
+        still = not any(np.any(t) for t in out["factors"])
+        if still or best["outcome"] is not None:
             return variational_solution(run, problem, best, out, objective)
         p = len(out["coef"])
         n_levels = [factor.n_levels for factor in problem.design.factors]
@@ -317,6 +346,7 @@ def solve_sampled(problem, solver):
         last.log_likelihood + constant,
         {"importance": "importance", "hmc": "bridge"}[sampler.name],
     )
+    made.extra["advice"] = end.advice
     made.extra["monte_carlo"] = {
         "sampler": sampler.name,
         "n_samples": sampler.n_draws,
@@ -380,6 +410,8 @@ def _joint_covariance(hessian, p):
 
 def _half(covariance):
     """F with F F' the covariance."""
+    if not np.isfinite(covariance).all():
+        return np.full(covariance.shape, np.nan)
     values, axes = np.linalg.eigh(0.5 * (covariance + covariance.T))
     return axes * np.sqrt(np.maximum(values, 0.0))
 
