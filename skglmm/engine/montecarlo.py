@@ -7,6 +7,7 @@ by T. Draws are arrays (q, c, J), c of them for each of J levels.
 import functools
 import warnings
 
+import numpy as np
 import tensorflow as tf
 
 from skglmm.engine import blocks, kernel, linear, rows, statistics
@@ -24,8 +25,8 @@ from skglmm.engine.structure import (
 from skglmm.engine.variational import INNER_STEPS, data_spec
 
 _EXACT = 1e-8
-_LEAPFROGS = 5
 _ACCEPTANCE = 0.8
+_QUARTER, _MOST = 0.5 * np.pi, 30
 
 
 def matrices_spec(structure):
@@ -318,8 +319,10 @@ def compiled_chains(structure, family):
     """Hamiltonian Monte Carlo in coordinates whitened by the kernel.
 
     The state z (q, c, J) of c chains stands for u = mean + L^-T z, L L' = M of the
-    Gaussian approximation. Each transition makes five leapfrog steps, whose length
-    varies by a tenth; ``rate`` adapts it to an acceptance of 0.8 (zero: not at all).
+    Gaussian approximation. Each transition makes as many leapfrog steps as a quarter of
+    a turn takes, which leaves nothing of a standard normal state or of its square
+    (half a turn would keep the square); their length varies by a fifth. ``rate`` adapts
+    the length to an acceptance of 0.8 (zero: not at all).
 
     Returns
     -------
@@ -373,17 +376,19 @@ def compiled_chains(structure, family):
         hmc = tfp.mcmc.HamiltonianMonteCarlo(
             log_density,
             step_size=tf.ones([], FLOAT),
-            num_leapfrog_steps=_LEAPFROGS,
+            num_leapfrog_steps=tf.ones([], INT),
             store_parameters_in_results=True,
         )
         first = [tf.transpose(part, [1, 0, 2]) for part in z]
 
         def transition(i, parts, results, step, accepted):
             key = tf.random.experimental.stateless_fold_in(seed, i)
-            jitter = tf.random.stateless_uniform([], key, 0.9, 1.1, FLOAT)
+            jitter = tf.random.stateless_uniform([], key, 0.8, 1.2, FLOAT)
+            turn = tf.cast(tf.round(_QUARTER / step), INT)
             results = results._replace(
                 accepted_results=results.accepted_results._replace(
-                    step_size=step * jitter
+                    step_size=step * jitter,
+                    num_leapfrog_steps=tf.clip_by_value(turn, 1, _MOST),
                 )
             )
             parts, results = hmc.one_step(parts, results, seed=key)
