@@ -553,7 +553,7 @@ def test_chains_leave_neither_the_effects_nor_their_squares_where_they_were():
 def test_without_any_variance_the_likelihood_is_that_of_the_plain_model():
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"x": rng.normal(size=400), "g": np.arange(400) % 20})
-    y = np.tile([0, 1], 200)
+    y = np.repeat([0, 1], 200)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = MixedLogisticRegressor("g", solver="mcem").fit(X, y)
