@@ -24,9 +24,9 @@ from skglmm._persistence import PersistenceMixin
 from skglmm._prediction import row_offset, row_values
 from skglmm._predictor import PredictorMixin
 from skglmm._progress import CallbackSupportMixin, Progress, with_callbacks
-from skglmm._report import report, separated_columns
+from skglmm._report import redundant, report, separated_columns
 from skglmm._summary import SummaryMixin
-from skglmm._table import Table
+from skglmm._table import Table, plain
 from skglmm._updating import UpdateMixin
 from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
@@ -207,11 +207,7 @@ class BaseMixedModel(
         names = [table.effect_name(at) for at in fixed]
         if fixed_coding.aliased.any():
             out = np.flatnonzero(fixed_coding.aliased) - int(self.fit_intercept)
-            listed = ", ".join(repr(names[i]) for i in out)
-            messages.append(
-                f"the fixed columns {listed} are constant or depend linearly on the "
-                "columns before them: their coefficients are set to 0 (drop them)"
-            )
+            messages.append(redundant([names[i] for i in out]))
         engine = design.plan.chain + design.plan.core
         problem = Problem(
             design=design,
@@ -264,7 +260,10 @@ class BaseMixedModel(
         check_consistent_length(y, np.empty(table.n_rows))
         if y.dtype.kind not in "biuf":
             if y.dtype.kind == "c":
-                raise ValueError("Complex data not supported: y holds complex numbers.")
+                raise ValueError(
+                    "Complex data not supported: y holds complex numbers. Give real "
+                    "ones."
+                )
             y = y.astype(np.float64)
         assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
         return y.astype(np.float64)
@@ -306,7 +305,8 @@ class BaseMixedModel(
             if at in taken:
                 raise ValueError(
                     f"{parameter}={key!r} names a column that already has another "
-                    "role (group, slope, offset, exposure or trials)."
+                    "role (group, slope, offset, exposure or trials): name another "
+                    "column, or add a copy of this one to X."
                 )
             taken.add(at)
             named[parameter] = at
@@ -330,7 +330,7 @@ class BaseMixedModel(
         n_rows = weight.sum()
         for term, (_, levels) in zip(terms, encoded, strict=True):
             if len(levels) < 2:
-                only = _plain(levels[0])
+                only = plain(levels[0])
                 raise ValueError(
                     f"The factor {term.name!r} has one level ({only!r}): its variance "
                     "cannot be estimated. Leave it out of groups."
@@ -475,11 +475,6 @@ class BaseMixedModel(
                 terms, recodings, solution.extra["draws"], strict=True
             )
         }
-
-
-def _plain(label):
-    """A label as the user would type it."""
-    return label.item() if isinstance(label, np.generic) else label
 
 
 def _half(covariance):

@@ -14,6 +14,7 @@ from sklearn.utils.validation import (
 )
 
 from skglmm._base import BaseMixedModel
+from skglmm._table import plain
 
 
 class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
@@ -48,19 +49,21 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         Column of X that is added to the linear predictor as it is.
     fit_intercept : bool, default=True
         Whether the fixed part has an intercept.
-    solver : {"vi", "laplace", "mackay"} or instance of a class in `skglmm.solvers`, \
-default="vi"
-        Gaussian variational inference, or Laplace's approximation (adaptive
-        quadrature with ``Laplace(n_quadrature=...)``).
+    solver : {"vi", "laplace", "mackay", "mcem"} or BaseSolver, default="vi"
+        Gaussian variational inference, Laplace's approximation (adaptive quadrature
+        with ``Laplace(n_quadrature=...)``), MacKay's evidence framework or Monte
+        Carlo EM; an instance of a class in `skglmm.solvers` has settings of its own.
     handle_unknown : {"ignore", "warn", "error"}, default="ignore"
         What prediction does with a label that was not there in fit. Its effect has
         mean zero and the variance that was estimated for its factor.
     warm_start : bool, default=False
         Whether to begin at the variances of the previous fit.
     verbose : int, default=0
-        Verbosity.
+        0 is silent. With 1 a fit that takes more than a second shows a bar, in a
+        terminal or notebook where tqdm is installed; elsewhere it prints a line for
+        each phase.
     random_state : int, RandomState instance or None, default=None
-        Not used by these solvers.
+        Of the draws of ``solver="mcem"``; the other solvers use no random numbers.
 
     Attributes
     ----------
@@ -86,9 +89,10 @@ default="vi"
         Covariance of the effects of a level, for each factor.
     log_likelihood_ : float
         Marginal log-likelihood at the estimates.
-    log_likelihood_method_ : {"quadrature", "laplace", "exact"}
+    log_likelihood_method_ : {"quadrature", "laplace", "importance", "bridge", "exact"}
         How it was computed: by adaptive quadrature with one factor of at most three
-        effects, else by Laplace's approximation; exact without random effects.
+        effects, else by Laplace's approximation; after ``solver="mcem"`` from
+        importance weights or by bridge sampling; exact without random effects.
     aic_, bic_ : float
         Information criteria from `log_likelihood_`.
     elbo_ : float
@@ -99,15 +103,28 @@ default="vi"
         Evaluations of the objective.
     singular_ : bool
         Whether a covariance is estimated as singular, for example a variance as zero.
-    history_ : ndarray of shape (n_iter_,)
+    history_ : ndarray of shape (`n_iter_`,)
         Objective (-2 ELBO or -2 log-likelihood) at each evaluation.
     solver_ : BaseSolver
         The solver that was used.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if they are all strings.
 
+    timings_ : dict of float
+        Seconds that each phase of the fit took, in their order.
+    mc_error_ : dict
+        After ``solver="mcem"`` only: Monte Carlo standard errors, as Series of the
+        ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
+        the ``"log_likelihood"``.
+    sampling_ : dict
+        After ``solver="mcem"`` only: ``"sampler"``, the last number of draws
+        ``"n_samples"``, and ``"effective"``, the share of independent draws from the
+        posterior that they are worth.
+    random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)
+        After ``solver="mcem"`` only: up to 100 draws from the posterior of the
+        effects, for each factor.
     See Also
     --------
     MixedBinomialRegressor : Successes among several trials a row.
@@ -177,7 +194,8 @@ default="vi"
         if found != "binary":
             raise ValueError(
                 "Only binary classification is supported. The type of the target is "
-                f"{found}."
+                f"{found}. y holds {len(np.unique(y))} classes: keep two of them, or "
+                "merge some."
             )
         self.classes_, codes = np.unique(y, return_inverse=True)
         return codes.astype(np.float64)
@@ -186,8 +204,8 @@ default="vi"
         present = self.classes_[np.unique(y).astype(int)]
         if len(present) < 2:
             raise ValueError(
-                "The rows with a positive weight hold one class only "
-                f"({present[0]!r}): two classes are needed."
+                f"y holds one class only ({plain(present[0])!r}) in the rows with a "
+                "positive weight: give rows of two classes."
             )
 
     def _store_fixed(self, names, solution, coding):
@@ -389,19 +407,21 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         Column of X that holds the number of trials of each row; None means one.
     fit_intercept : bool, default=True
         Whether the fixed part has an intercept.
-    solver : {"vi", "laplace", "mackay"} or instance of a class in `skglmm.solvers`, \
-default="vi"
-        Gaussian variational inference, or Laplace's approximation (adaptive
-        quadrature with ``Laplace(n_quadrature=...)``).
+    solver : {"vi", "laplace", "mackay", "mcem"} or BaseSolver, default="vi"
+        Gaussian variational inference, Laplace's approximation (adaptive quadrature
+        with ``Laplace(n_quadrature=...)``), MacKay's evidence framework or Monte
+        Carlo EM; an instance of a class in `skglmm.solvers` has settings of its own.
     handle_unknown : {"ignore", "warn", "error"}, default="ignore"
         What prediction does with a label that was not there in fit. Its effect has
         mean zero and the variance that was estimated for its factor.
     warm_start : bool, default=False
         Whether to begin at the variances of the previous fit.
     verbose : int, default=0
-        Verbosity.
+        0 is silent. With 1 a fit that takes more than a second shows a bar, in a
+        terminal or notebook where tqdm is installed; elsewhere it prints a line for
+        each phase.
     random_state : int, RandomState instance or None, default=None
-        Not used by these solvers.
+        Of the draws of ``solver="mcem"``; the other solvers use no random numbers.
 
     Attributes
     ----------
@@ -425,9 +445,10 @@ default="vi"
         Covariance of the effects of a level, for each factor.
     log_likelihood_ : float
         Marginal log-likelihood at the estimates.
-    log_likelihood_method_ : {"quadrature", "laplace", "exact"}
+    log_likelihood_method_ : {"quadrature", "laplace", "importance", "bridge", "exact"}
         How it was computed: by adaptive quadrature with one factor of at most three
-        effects, else by Laplace's approximation; exact without random effects.
+        effects, else by Laplace's approximation; after ``solver="mcem"`` from
+        importance weights or by bridge sampling; exact without random effects.
     aic_, bic_ : float
         Information criteria from `log_likelihood_`.
     elbo_ : float
@@ -438,13 +459,13 @@ default="vi"
         Evaluations of the objective.
     singular_ : bool
         Whether a covariance is estimated as singular, for example a variance as zero.
-    history_ : ndarray of shape (n_iter_,)
+    history_ : ndarray of shape (`n_iter_`,)
         Objective (-2 ELBO or -2 log-likelihood) at each evaluation.
     solver_ : BaseSolver
         The solver that was used.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if they are all strings.
 
     See Also
@@ -454,6 +475,19 @@ default="vi"
     References
     ----------
     .. [1] Ormerod, J. T. and Wand, M. P. (2012). Gaussian variational approximate
+    timings_ : dict of float
+        Seconds that each phase of the fit took, in their order.
+    mc_error_ : dict
+        After ``solver="mcem"`` only: Monte Carlo standard errors, as Series of the
+        ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
+        the ``"log_likelihood"``.
+    sampling_ : dict
+        After ``solver="mcem"`` only: ``"sampler"``, the last number of draws
+        ``"n_samples"``, and ``"effective"``, the share of independent draws from the
+        posterior that they are worth.
+    random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)
+        After ``solver="mcem"`` only: up to 100 draws from the posterior of the
+        effects, for each factor.
        inference for generalized linear mixed models. Journal of Computational and
        Graphical Statistics 21(1), 2-17.
     .. [2] Breslow, N. E. and Clayton, D. G. (1993). Approximate inference in

@@ -29,8 +29,8 @@ from skglmm._base import BaseMixedModel
 from skglmm._binomial import MixedLogisticRegressor
 from skglmm._linear import MixedLinearRegressor
 from skglmm._persistence import PersistenceMixin
-from skglmm._report import warn
-from skglmm._table import Table
+from skglmm._report import sentences, warn
+from skglmm._table import Table, plain
 
 
 class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
@@ -233,8 +233,8 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
             if self.classes_ is not None and len(np.unique(outside.y)) < 2:
                 raise ValueError(
                     f"The rows outside fold {k} have one class only "
-                    f"({outside.y[0]}): use fewer folds, or a splitter that spreads "
-                    "each class over two folds at least."
+                    f"({plain(outside.y[0])!r}): use fewer folds, or a splitter that "
+                    "spreads each class over two folds at least."
                 )
             model, tables, _ = _fit_effects(outside, self.std)
             features[test] = _lookup(tables, problem.take(test).labels)[0]
@@ -278,11 +278,11 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         ]
         if unseen and self.handle_unknown == "error":
             raise ValueError(
-                "; ".join(unseen) + ". Use handle_unknown='ignore' to give such rows "
-                "an effect of zero."
+                sentences(unseen) + " Use handle_unknown='ignore' to give such rows an "
+                "effect of zero."
             )
         if unseen:
-            warn("; ".join(unseen) + ": their effects are zero.")
+            warn(sentences(unseen) + " The effects of such rows are zero.")
         return features
 
     def get_feature_names_out(self, input_features=None):
@@ -466,7 +466,9 @@ def _fit_effects(problem, std):
         if reason is None:
             kept.append(term)
         else:
-            messages.append((f"{reason}: its effects are set to zero", UserWarning))
+            messages.append(
+                (f"{reason}: its effects are set to zero (drop it)", UserWarning)
+            )
     model, effects = None, {}
     if kept:
         model, X = problem.model_of(kept)
@@ -523,6 +525,6 @@ def _say(messages):
         categories = [category for _, category in messages]
         urgent = ConvergenceWarning in categories
         warn(
-            " ".join(f"{text[0].upper()}{text[1:]}." for text, _ in messages),
+            sentences(text for text, _ in messages),
             ConvergenceWarning if urgent else UserWarning,
         )

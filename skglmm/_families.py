@@ -90,23 +90,21 @@ class Poisson(Family):
             at = negative[0]
             raise ValueError(
                 f"Negative values in y: row {rows[at]} holds {y[at]:g}. Counts are 0, "
-                "1, 2, ..."
+                "1, 2, ...: drop such rows, or use MixedLinearRegressor."
             )
         if np.any(y != np.floor(y)):
             at = np.flatnonzero(y != np.floor(y))[0]
             return [
-                f"y holds fractional counts (row {rows[at]}: {y[at]:g}): the estimates "
-                "are those of a quasi-likelihood. For rates give the counts and name "
-                "the exposure"
+                f"fractional counts in y: row {rows[at]} holds {_number(y[at])}. The "
+                "estimates are those of a quasi-likelihood; for rates give the counts "
+                "and name the exposure"
             ]
         return []
 
     def no_maximum(self, y, trials):
         if np.any(y > 0):
             return None
-        return (
-            "y is zero in every row, so that the best mean is zero and its log is not"
-        )
+        return "y is zero in every row, so that the best mean is zero, which has no log"
 
     def inverse_link(self, eta):
         """exp(eta)."""

@@ -10,7 +10,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
-from ._table import Table, did_you_mean, listing, series_labels
+from ._table import Table, did_you_mean, listing, plain, series_labels
 
 COVARIANCES = ("full", "diag", "scalar")
 _MAX_SHOWN = 5
@@ -188,7 +188,7 @@ def resolve_metadata_terms(
     lengths = {len(column) for column in labels}
     if lengths != {table.n_rows}:
         raise ValueError(
-            f"groups has {max(lengths)} rows but X has {table.n_rows}: give one label "
+            f"groups has {max(lengths)} rows, but X has {table.n_rows}: give one label "
             "for each row of X."
         )
     doubles = sorted({name for name in names if names.count(name) > 1})
@@ -384,13 +384,14 @@ def unseen_report(
     >>> import numpy as np
     >>> from skglmm._groups import unseen_report
     >>> unseen_report("batch", [["a", "z", "z"]], np.array([0, -1, -1]))
-    "factor 'batch': 2 of 3 rows have a label that fit has not seen ('z')"
+    "the factor 'batch': 2 of 3 rows have a label that fit has not seen ('z')"
     """
     rows = np.flatnonzero(np.asarray(codes) < 0)
     if not len(rows):
         return ""
     parts = [_take(part, rows[:10_000]) for part in labels]
     found = parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
+    found = list(map(plain, found))
     distinct = list(islice(dict.fromkeys(map(repr, found)), _MAX_SHOWN + 1))
     shown = ", ".join(distinct[:_MAX_SHOWN])
     if len(distinct) > _MAX_SHOWN:
@@ -398,9 +399,9 @@ def unseen_report(
     count = f"{len(rows)} of {len(codes)} rows have"
     if len(rows) == 1:
         count = f"row {rows[0]} has"
-    text = f"factor {name!r}: {count} a label that fit has not seen ({shown})"
+    text = f"the factor {name!r}: {count} a label that fit has not seen ({shown})"
     if levels is not None and len(levels) and len(parts) == 1:
-        seen, given = levels[0], found[0]
+        seen, given = plain(levels[0]), found[0]
         if isinstance(seen, str) != isinstance(given, str) and len(rows) == len(codes):
             text += (
                 f"; fit saw labels of type {type(seen).__name__}, such as {seen!r}, "
@@ -426,7 +427,10 @@ def _factor_columns(table: Table, factor: Any) -> tuple[int, ...]:
         )
     positions = tuple(table.position(key, "groups") for key in factor)
     if len(set(positions)) < len(positions):
-        raise ValueError(f"groups: the combination {factor!r} has a column twice.")
+        raise ValueError(
+            f"groups: the combination {factor!r} has a column twice: name each column "
+            "once."
+        )
     return positions
 
 
@@ -583,8 +587,8 @@ def _check_covariance(value: Any, parameter: str) -> str:
         )
     if value not in COVARIANCES:
         raise ValueError(
-            f"{parameter}={value!r} is unknown: valid structures are "
-            f"{listing(COVARIANCES)}.{did_you_mean(value, COVARIANCES)}"
+            f"{parameter} must be one of {listing(COVARIANCES)}, got {value!r}."
+            f"{did_you_mean(value, COVARIANCES)}"
         )
     return str(value)
 
@@ -654,7 +658,7 @@ def _encode_column(labels: Any, where: str) -> tuple[np.ndarray, pd.Index]:
         one = len(rows) == 1
         count = "a missing label" if one else f"{len(rows)} missing labels"
         raise ValueError(
-            f"{where} has {count} (None, NaN, NaT or NA), in row{'s' * (not one)} "
+            f"The {where} has {count} (None, NaN, NaT or NA), in row{'s' * (not one)} "
             f"{first}{more}: drop such rows, or give them a label of their own, such "
             "as 'unknown'."
         )
@@ -747,8 +751,8 @@ def _factorize(labels: Any, where: str) -> tuple[np.ndarray, pd.Index, bool]:
         codes, distinct = pd.factorize(labels)
     except TypeError as error:
         raise TypeError(
-            f"{where}: labels must be hashable; a label or argument must be a string, "
-            f"a number or a tuple of them ({error})."
+            f"The {where}: labels must be hashable; a label or argument must be a "
+            f"string, a number or a tuple of them ({error})."
         ) from None
     return codes, _as_index(distinct), False
 

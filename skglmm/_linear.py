@@ -41,18 +41,21 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         Whether to use the restricted likelihood, which does not underestimate the
         variances for the coefficients it has to estimate. Likelihoods of models with
         different fixed columns compare with ``reml=False`` only.
-    solver : {"vi", "laplace", "mackay"} or instance of a class in `skglmm.solvers`, \
-default="vi"
-        Both are exact for this model and share their code.
+    solver : {"vi", "laplace", "mackay", "mcem"} or BaseSolver, default="vi"
+        All maximise the same likelihood: the first three exactly, ``"mcem"`` up to
+        its Monte Carlo error. An instance of a class in `skglmm.solvers` has settings
+        of its own.
     handle_unknown : {"ignore", "warn", "error"}, default="ignore"
         What `predict` does with a label that was not there in fit. Its effect is
         zero, the mean of its distribution.
     warm_start : bool, default=False
         Whether to begin at the variances of the previous fit.
     verbose : int, default=0
-        Verbosity.
+        0 is silent. With 1 a fit that takes more than a second shows a bar, in a
+        terminal or notebook where tqdm is installed; elsewhere it prints a line for
+        each phase.
     random_state : int, RandomState instance or None, default=None
-        Not used by the exact solvers.
+        Of the draws of ``solver="mcem"``; the other solvers use no random numbers.
 
     Attributes
     ----------
@@ -89,15 +92,28 @@ default="vi"
         Evaluations of the objective.
     singular_ : bool
         Whether a covariance is estimated as singular, for example a variance as zero.
-    history_ : ndarray of shape (n_iter_,)
+    history_ : ndarray of shape (`n_iter_`,)
         Objective (-2 log-likelihood up to a constant) at each evaluation.
     solver_ : BaseSolver
         The solver that was used.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if they are all strings.
 
+    timings_ : dict of float
+        Seconds that each phase of the fit took, in their order.
+    mc_error_ : dict
+        After ``solver="mcem"`` only: Monte Carlo standard errors, as Series of the
+        ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
+        the ``"log_likelihood"``.
+    sampling_ : dict
+        After ``solver="mcem"`` only: ``"sampler"``, the last number of draws
+        ``"n_samples"``, and ``"effective"``, the share of independent draws from the
+        posterior that they are worth.
+    random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)
+        After ``solver="mcem"`` only: up to 100 draws from the posterior of the
+        effects, for each factor.
     See Also
     --------
     skglmm.solvers.VI : The default solver.
@@ -192,7 +208,7 @@ default="vi"
         >>> rows = X.iloc[[9, 9]].assign(Subject=["308", "new"])
         >>> mean, std = model.fit(X, y).predict(rows, return_std=True)
         >>> mean.round().tolist(), std.round().tolist()
-        ([431.0, 346.0], [33.0, 67.0])
+        ([431.0, 346.0], [29.0, 67.0])
         """
         if return_std:
             return self._mean_and_std(X, groups, level)

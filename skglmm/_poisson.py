@@ -40,19 +40,21 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         positive number; its log joins the offset.
     fit_intercept : bool, default=True
         Whether the fixed part has an intercept.
-    solver : {"vi", "laplace", "mackay"} or instance of a class in `skglmm.solvers`, \
-default="vi"
-        Gaussian variational inference, or Laplace's approximation (adaptive
-        quadrature with ``Laplace(n_quadrature=...)``).
+    solver : {"vi", "laplace", "mackay", "mcem"} or BaseSolver, default="vi"
+        Gaussian variational inference, Laplace's approximation (adaptive quadrature
+        with ``Laplace(n_quadrature=...)``), MacKay's evidence framework or Monte
+        Carlo EM; an instance of a class in `skglmm.solvers` has settings of its own.
     handle_unknown : {"ignore", "warn", "error"}, default="ignore"
         What prediction does with a label that was not there in fit. Its effect has
         mean zero and the variance that was estimated for its factor.
     warm_start : bool, default=False
         Whether to begin at the variances of the previous fit.
     verbose : int, default=0
-        Verbosity.
+        0 is silent. With 1 a fit that takes more than a second shows a bar, in a
+        terminal or notebook where tqdm is installed; elsewhere it prints a line for
+        each phase.
     random_state : int, RandomState instance or None, default=None
-        Not used by these solvers.
+        Of the draws of ``solver="mcem"``; the other solvers use no random numbers.
 
     Attributes
     ----------
@@ -76,9 +78,10 @@ default="vi"
         Covariance of the effects of a level, for each factor.
     log_likelihood_ : float
         Marginal log-likelihood at the estimates.
-    log_likelihood_method_ : {"quadrature", "laplace", "exact"}
+    log_likelihood_method_ : {"quadrature", "laplace", "importance", "bridge", "exact"}
         How it was computed: by adaptive quadrature with one factor of at most three
-        effects, else by Laplace's approximation; exact without random effects.
+        effects, else by Laplace's approximation; after ``solver="mcem"`` from
+        importance weights or by bridge sampling; exact without random effects.
     aic_, bic_ : float
         Information criteria from `log_likelihood_`.
     elbo_ : float
@@ -89,15 +92,28 @@ default="vi"
         Evaluations of the objective.
     singular_ : bool
         Whether a covariance is estimated as singular, for example a variance as zero.
-    history_ : ndarray of shape (n_iter_,)
+    history_ : ndarray of shape (`n_iter_`,)
         Objective (-2 ELBO or -2 log-likelihood) at each evaluation.
     solver_ : BaseSolver
         The solver that was used.
     n_features_in_ : int
         Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if they are all strings.
 
+    timings_ : dict of float
+        Seconds that each phase of the fit took, in their order.
+    mc_error_ : dict
+        After ``solver="mcem"`` only: Monte Carlo standard errors, as Series of the
+        ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
+        the ``"log_likelihood"``.
+    sampling_ : dict
+        After ``solver="mcem"`` only: ``"sampler"``, the last number of draws
+        ``"n_samples"``, and ``"effective"``, the share of independent draws from the
+        posterior that they are worth.
+    random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)
+        After ``solver="mcem"`` only: up to 100 draws from the posterior of the
+        effects, for each factor.
     See Also
     --------
     skglmm.solvers.VI : The default solver.

@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
 from skglmm import _groups
 from skglmm._families import FAMILIES, explained_deviance
 from skglmm._prediction import Effects, Rows, row_offset, row_values
-from skglmm._report import warn
+from skglmm._report import sentences, warn
 from skglmm._table import Table
 
 
@@ -289,11 +289,11 @@ class PredictorMixin:
                 )
         if unseen and self.handle_unknown == "error":
             raise ValueError(
-                "; ".join(unseen) + ". Use handle_unknown='ignore' to predict such "
+                sentences(unseen) + " Use handle_unknown='ignore' to predict such "
                 "rows without an effect."
             )
         if unseen:
-            warn("; ".join(unseen) + ": they are predicted without an effect.")
+            warn(sentences(unseen) + " Such rows are predicted without an effect.")
         return codes
 
     def _labels_to_predict(self, table, groups):
@@ -320,7 +320,8 @@ class PredictorMixin:
         if len(labels) != len(names):
             raise ValueError(
                 f"groups has {len(labels)} factors, but the model was fitted with "
-                f"{len(names)} ({', '.join(map(repr, names))})."
+                f"{len(names)} ({', '.join(map(repr, names))}): give the labels of "
+                "each."
             )
         by_name = {term.name: part for term, part in zip(given, labels, strict=True)}
         if set(by_name) == set(names):
@@ -328,7 +329,7 @@ class PredictorMixin:
         if len(names) > 1 and hasattr(groups, "columns"):
             raise ValueError(
                 f"groups has the columns {', '.join(map(repr, by_name))}, but the "
-                f"model was fitted with {', '.join(map(repr, names))}."
+                f"model was fitted with {', '.join(map(repr, names))}: give those."
             )
         return [[part] for part in labels]
 

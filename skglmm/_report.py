@@ -51,29 +51,73 @@ def report(messages, solution, components, separated, hopeless):
     messages = list(messages)
     if hopeless is not None:
         messages.append(
-            f"{hopeless}. The likelihood has no maximum, and the estimates are as "
-            "far out as they had to be: collect more data"
+            f"the likelihood has no maximum: {hopeless}. The estimates are as far out "
+            "as they had to be. Collect more data"
         )
     elif solution.outcome == INTERRUPTED:
         messages.append(
             f"{INTERRUPTED} after {solution.n_iter} evaluations: the estimates are the "
-            "best so far, and standard errors take the variances as known"
+            "best so far, and standard errors take the variances as known. To go on "
+            "from here, fit again with warm_start=True"
         )
     elif solution.outcome is not None:
-        messages.append(
-            f"the fit did not converge: {solution.outcome}. Give the solver a "
-            "larger max_iter, or simplify the random effects"
-        )
+        text = f"the fit did not converge: {solution.outcome}"
+        advice = solution.extra.get("advice")
+        if advice is None and solution.outcome.startswith("max_iter="):
+            advice = "Give the solver a larger max_iter, or simplify the random effects"
+        messages.append(text if advice is None else f"{text}. {advice}")
     if separated and hopeless is None:
         messages.append(_separation(separated))
     names = list(components)
     messages += [_singular(names[r], components[names[r]]) for r in solution.singular]
     if not messages:
         return
-    text = "; ".join(messages)
-    mild = solution.outcome is None and hopeless is None and not solution.singular
-    category = UserWarning if mild and len(messages) == 1 else ConvergenceWarning
-    warn(text[0].upper() + text[1:] + ".", category)
+    stopped = solution.outcome is not None or hopeless is not None
+    grave = stopped or separated or solution.singular
+    warn(sentences(messages), ConvergenceWarning if grave else UserWarning)
+
+
+def sentences(messages):
+    """Messages as one text, each with a capital letter and a full stop.
+
+    Parameters
+    ----------
+    messages : iterable of str
+
+    Returns
+    -------
+    text : str
+
+    Examples
+    --------
+    >>> from skglmm._report import sentences
+    >>> sentences(["the fit did not converge: try again", "y holds 0.5"])
+    'The fit did not converge: try again. Y holds 0.5.'
+    """
+    return " ".join(f"{text[0].upper()}{text[1:]}." for text in messages)
+
+
+def redundant(names):
+    """What is said of fixed columns whose coefficients are set to zero.
+
+    Parameters
+    ----------
+    names : list of str
+
+    Returns
+    -------
+    text : str
+    """
+    if len(names) == 1:
+        return (
+            f"the fixed column {names[0]!r} is constant or depends linearly on the "
+            "columns before it: its coefficient is set to 0 (drop it)"
+        )
+    return (
+        f"the fixed columns {', '.join(map(repr, names))} are constant or depend "
+        "linearly on the columns before them: their coefficients are set to 0 (drop "
+        "them)"
+    )
 
 
 def separated_columns(fixed_effects, covariance, ranges, fit_intercept):

@@ -193,7 +193,9 @@ class Table:
             return self._data.iloc[:, position]
         return series_labels(self._data.get_column(self._data.columns[position]))
 
-    def numeric(self, positions: Sequence[int], what: str = "") -> np.ndarray:
+    def numeric(
+        self, positions: Sequence[int], what: str = "", missing: bool = False
+    ) -> np.ndarray:
         """Columns as floating point numbers.
 
         Parameters
@@ -203,6 +205,8 @@ class Table:
         what : str, default=""
             Role of the columns, for messages: ``"exposure"`` gives
             ``exposure column 'days' holds text``.
+        missing : bool, default=False
+            Whether missing and infinite values may be.
 
         Returns
         -------
@@ -229,7 +233,7 @@ class Table:
             for j, position in enumerate(positions):
                 where = role + self.describe(position)
                 values[:, j] = self._float_column(position, where)
-        if values.size:
+        if values.size and not missing:
             self._check_finite(values, positions, role)
         return values
 
@@ -258,7 +262,7 @@ class Table:
                 return _no_numbers(column, where, "categories")
             if pd.api.types.is_numeric_dtype(column.dtype):
                 if column.dtype.kind == "c":
-                    raise ValueError(f"Complex data not supported: {where} is complex.")
+                    raise _complex(where)
                 if isinstance(column.dtype, np.dtype | pd.SparseDtype):
                     return column.to_numpy(dtype=np.float64)
                 return column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -365,7 +369,7 @@ def _text_labels(series: Any) -> Any:
 def _objects_to_float(column: np.ndarray, where: str) -> np.ndarray:
     kind = pd.api.types.infer_dtype(column, skipna=True)
     if kind == "complex":
-        raise ValueError(f"Complex data not supported: {where} is complex.")
+        raise _complex(where)
     if kind not in _NUMERIC_OBJECTS:
         _check_numbers(column, where)
     missing = pd.isna(column)
@@ -408,8 +412,16 @@ def _not_numeric(
     where: str, kind: str, value: Any, row: int, tip: str = ""
 ) -> ValueError:
     return ValueError(
-        f"{where} holds {kind} ({value!r} in row {row}): encode it as numbers, or name "
-        f"it in groups if it holds the levels of a grouping factor.{tip}"
+        f"The {where} holds {kind} ({plain(value)!r} in row {row}): encode it as "
+        "numbers, or name it in groups if it holds the levels of a grouping factor."
+        f"{tip}"
+    )
+
+
+def _complex(where: str) -> ValueError:
+    return ValueError(
+        f"Complex data not supported: the {where} holds complex numbers. Give real "
+        "and imaginary parts as two columns."
     )
 
 
@@ -426,6 +438,19 @@ def listing(names: Iterable[Any]) -> str:
     more = len(names) - _MAX_LISTED
     shown = ", ".join(names[:_MAX_LISTED])
     return f"[{shown}, ... and {more} more]" if more > 0 else f"[{shown}]"
+
+
+def plain(label: Any) -> Any:
+    """A label or value as the user would type it, without NumPy's type.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skglmm._table import plain
+    >>> plain(np.float64(0.5))
+    0.5
+    """
+    return label.item() if isinstance(label, np.generic) else label
 
 
 def did_you_mean(key: str, names: Iterable[Any]) -> str:

@@ -14,7 +14,7 @@ from skglmm import _groups
 from skglmm._design import Factor, build_design
 from skglmm._families import FAMILIES
 from skglmm._prediction import root, row_values
-from skglmm._report import warn
+from skglmm._report import sentences, warn
 from skglmm._table import Table
 from skglmm.solvers._base import Problem
 from skglmm.solvers._conditional import condition
@@ -83,7 +83,10 @@ class UpdateMixin:
         """
         check_is_fitted(self)
         if not self._terms:
-            raise ValueError("The model has no random effects to update.")
+            raise ValueError(
+                "The model has no random effects to update: name its groups, and fit "
+                "it again."
+            )
         table = Table(X)
         validate_data(self, X, y, reset=False, skip_check_array=True)
         y = self._check_target(y, table)
@@ -97,7 +100,7 @@ class UpdateMixin:
         trials = special.get("trials")
         messages = FAMILIES[self._family].check(y, trials, np.arange(len(y)))
         if messages:
-            warn("; ".join(messages))
+            warn(sentences(messages))
 
         scale = np.sqrt(getattr(self, "noise_variance_", 1.0))
         offset, parts = at_population.mean(), []

@@ -260,12 +260,12 @@ def test_a_list_of_one_factor_takes_a_list_of_slopes(pupils):
         ),
         (
             {"groups": "school", "covariance": "diagonal"},
-            r"covariance='diagonal' is unknown: valid structures are "
-            r"\['full', 'diag', 'scalar'\]\. Did you mean 'diag'",
+            r"covariance must be one of \['full', 'diag', 'scalar'\], got "
+            r"'diagonal'\. Did you mean 'diag'",
         ),
         (
             {"groups": "school", "covariance": {"school": "ar1"}},
-            r"covariance\['school'\]='ar1' is unknown",
+            r"covariance\['school'\] must be one of .*, got 'ar1'",
         ),
     ],
 )
@@ -395,7 +395,7 @@ def test_slopes_of_labels_given_to_fit_are_columns_of_x(pupils):
     ids=["list", "array", "matrix", "polars", "frame"],
 )
 def test_labels_given_to_fit_have_a_row_for_each_row_of_x(pupils, groups):
-    with pytest.raises(ValueError, match="groups has 2 rows but X has 4"):
+    with pytest.raises(ValueError, match="groups has 2 rows, but X has 4"):
         resolve_metadata_terms(groups, pupils)
 
 
@@ -806,14 +806,14 @@ def test_a_report_names_factor_rows_and_labels():
     labels = [["a", "y", "z", "y", None]]
     codes = lookup(pd.Index(["a"]), labels)
     assert unseen_report("county", labels, codes) == (
-        "factor 'county': 4 of 5 rows have a label that fit has not seen "
+        "the factor 'county': 4 of 5 rows have a label that fit has not seen "
         "('y', 'z', None)"
     )
 
 
 def test_a_report_on_one_row_names_the_row():
     report = unseen_report("g", [pd.Series(["a", "z"])], np.array([0, -1]))
-    assert report == "factor 'g': row 1 has a label that fit has not seen ('z')"
+    assert report == "the factor 'g': row 1 has a label that fit has not seen ('z')"
 
 
 def test_a_report_shows_five_labels_at_most():

@@ -342,7 +342,7 @@ def test_a_fit_that_stopped_short_is_noted():
 
 def test_columns_without_a_coefficient_are_noted_and_have_no_error():
     model, X, y = sleepstudy()
-    with pytest.warns(UserWarning, match="depend linearly"):
+    with pytest.warns(UserWarning, match="depends linearly"):
         model.fit(X.assign(hours=24 * X["Days"]), y)
     assert ["hours", "0.0000", "nan", "nan"] in lines(model)
     (note,) = model.summary().notes

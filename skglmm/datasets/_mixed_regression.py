@@ -320,7 +320,7 @@ def _covariances(n_factors, n_random_slopes, group_std, slope_std, covariance):
 
 def _check_choice(name, value, valid):
     if value not in valid:
-        raise ValueError(f"{name}={value!r} is unknown: use one of {', '.join(valid)}.")
+        raise ValueError(f"{name} must be one of {list(valid)}, got {value!r}.")
 
 
 def _check_sizes(n_groups, nested):
@@ -359,5 +359,8 @@ def _deviations(name, value, size, expected):
     """Vector of standard deviations."""
     vector = _vector(name, value, size, expected)
     if (vector < 0).any():
-        raise ValueError(f"{name} is a standard deviation, got the negative {value}.")
+        raise ValueError(
+            f"{name} is a standard deviation, got the negative {value}: give zero or "
+            "more."
+        )
     return vector

@@ -34,7 +34,7 @@ def load_table(
     for option, value in {"return_X_y": return_X_y, "as_frame": as_frame}.items():
         if not isinstance(value, bool | np.bool_):
             raise TypeError(
-                f"{option} must be True or False, but load_{name} was given {value!r}."
+                f"load_{name}: {option} must be True or False, got {value!r}."
             )
     folder = resources.files(__package__)
     source = folder / "data" / f"{name}.csv.gz"
