@@ -2,6 +2,7 @@
 
 from skglmm._binomial import MixedBinomialRegressor, MixedLogisticRegressor
 from skglmm._encoder import GroupEffectEncoder
+from skglmm._flexible import NetworkPart, RegressorPart
 from skglmm._linear import MixedLinearRegressor
 from skglmm._poisson import MixedPoissonRegressor
 
@@ -13,5 +14,7 @@ __all__ = [
     "MixedLinearRegressor",
     "MixedLogisticRegressor",
     "MixedPoissonRegressor",
+    "NetworkPart",
+    "RegressorPart",
     "__version__",
 ]

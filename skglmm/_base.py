@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
     assert_all_finite,
@@ -20,6 +20,15 @@ from skglmm import _groups
 from skglmm._coding import code_fixed, code_random
 from skglmm._design import Factor, build_design
 from skglmm._families import FAMILIES
+from skglmm._flexible import (
+    FittedPart,
+    FlexibleMixin,
+    allows_missing,
+    alternate,
+    describe,
+    resolve_part,
+    take,
+)
 from skglmm._persistence import PersistenceMixin
 from skglmm._prediction import row_offset, row_values
 from skglmm._predictor import PredictorMixin
@@ -28,12 +37,13 @@ from skglmm._report import redundant, report, separated_columns
 from skglmm._summary import SummaryMixin
 from skglmm._table import Table, plain
 from skglmm._updating import UpdateMixin
-from skglmm.solvers import SOLVERS, BaseSolver
+from skglmm.solvers import SOLVERS, VI, BaseSolver
 from skglmm.solvers._base import Problem
 
 
 class BaseMixedModel(
     PersistenceMixin,
+    FlexibleMixin,
     SummaryMixin,
     UpdateMixin,
     PredictorMixin,
@@ -50,6 +60,7 @@ class BaseMixedModel(
 
     _parameter_constraints: dict = {
         "groups": [None, str, Integral, tuple, list],
+        "fixed_effects": [None, callable, HasMethods(["get_params"])],
         "random_slopes": [None, list, dict],
         "random_intercepts": ["boolean", dict],
         "covariance": [StrOptions({"full", "diag", "scalar"}), dict],
@@ -65,6 +76,7 @@ class BaseMixedModel(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = self.groups is not None
+        tags.input_tags.allow_nan = allows_missing(self.fixed_effects)
         return tags
 
     def set_params(self, **params):
@@ -153,7 +165,12 @@ class BaseMixedModel(
         messages = self._advice(groups)
 
         fixed = self._fixed_positions(table, terms, columns)
-        design_matrix = table.numeric(fixed)
+        part = resolve_part(self.fixed_effects)
+        features, numeric = None, fixed
+        if part is not None:
+            features = part.read(table, fixed)
+            numeric = sorted({at for term in terms for at in term.slopes})
+        design_matrix = table.numeric(numeric)
         special = {
             name: table.numeric([at], name)[:, 0] for name, at in columns.items()
         }
@@ -182,10 +199,12 @@ class BaseMixedModel(
             for term, (codes, levels) in zip(terms, encoded, strict=True)
         ]
         progress.phase("sorting the rows")
-        design = build_design(factors)
+        solver = self._resolve_solver()
+        linear_vi = family.name == "gaussian" and isinstance(solver, VI)
+        design = build_design(factors, iterative=linear_vi)
         y, weight, design_matrix = map(design.rows, (y, weight, design_matrix))
         offset, trials = (v if v is None else design.rows(v) for v in (offset, trials))
-        place = {at: k for k, at in enumerate(fixed)}
+        place = {at: k for k, at in enumerate(numeric)}
         z, recodings = [], []
         for term in terms:
             values = row_values(term, lambda at: design_matrix[:, place[at]], len(y))
@@ -195,7 +214,9 @@ class BaseMixedModel(
                 values = values @ recoding
             z.append(values)
             recodings.append(recoding)
-        solver = self._resolve_solver()
+        if part is not None:
+            features = take(features, design.rows(rows))
+            design_matrix = design_matrix[:, :0]
         border, fixed_coding = code_fixed(design_matrix, weight, self.fit_intercept)
         origin, scale = 0.0, 0.0
         if family.name == "gaussian":
@@ -204,7 +225,7 @@ class BaseMixedModel(
             origin = _least_squares(y, border, weight)
         else:
             border[:, -1] = y
-        names = [table.effect_name(at) for at in fixed]
+        names = [table.effect_name(at) for at in fixed] if part is None else []
         if fixed_coding.aliased.any():
             out = np.flatnonzero(fixed_coding.aliased) - int(self.fit_intercept)
             messages.append(redundant([names[i] for i in out]))
@@ -226,19 +247,27 @@ class BaseMixedModel(
             watch=progress if progress.needed(len(y)) else None,
         )
         progress.phase("estimating")
-        solution = solver.solve(problem)
+        fitted, fixed_part = None, 0.0
+        if part is None:
+            solution = solver.solve(problem)
+        else:
+            solution, origin, fixed_part, fitted = alternate(
+                part, features, problem, y, solver, _least_squares
+            )
+            fitted = FittedPart(tuple(fixed), describe(part), **fitted)
         progress.phase("storing the estimates")
         solution = _in_user_order(solution, design, factors)
         solution = replace(solution, coef=solution.coef + origin)
 
         self._terms = terms
-        self._fixed_columns = tuple(fixed)
+        self._fixed_columns = tuple(fixed) if part is None else ()
         self._named = columns
         self._from_metadata = groups is not None
         self.solver_ = solver
         self._store_fixed(names, solution, fixed_coding)
         self._store_random(terms, encoded, recodings, solution)
         self._store_likelihood(solution, fixed_coding, factors, weight)
+        self._store_part(fitted)
         self._store_monte_carlo(terms, fixed_coding, recodings, solution)
         separated = []
         if family.name != "gaussian":
@@ -248,7 +277,7 @@ class BaseMixedModel(
                 np.ptp(design_matrix, axis=0),
                 self.fit_intercept,
             )
-        fixed_part = border[:, :-1] @ solution.coef
+        fixed_part = fixed_part + border[:, :-1] @ solution.coef
         self._store_facts(weight, y, fixed_part, z, solution, separated, hopeless)
         progress.end()
         self.timings_ = progress.times
@@ -469,6 +498,8 @@ class BaseMixedModel(
         }
         names = ("sampler", "n_samples", "effective")
         self.sampling_ = {name: about[name] for name in names}
+        if "draws" not in solution.extra:
+            return
         self.random_effects_draws_ = {
             term.name: np.moveaxis(np.tensordot(recoding, draws, 1), 0, -1)
             for term, recoding, draws in zip(
@@ -517,6 +548,7 @@ def _in_user_order(solution, design, factors):
     if "draws" in extra:
         draws = extra["draws"]
         extra["draws"] = tuple(design.to_user(place[r], draws[place[r]]) for r in users)
+    if "monte_carlo" in extra:
         about = extra["monte_carlo"]
         moves = tuple(about["covariances"][place[r]] for r in users)
         extra["monte_carlo"] = about | {"covariances": moves}

@@ -37,6 +37,11 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         with an array. A list is several factors; a tuple is one factor made of the
         combination of its columns (named ``"g:h"``). With None the labels come
         through ``fit(groups=)``, or the model has no random effects.
+    fixed_effects : callable, regressor, NetworkPart, RegressorPart or None, \
+default=None
+        What the fixed part is: None for the linear model, a function that takes the
+        number of inputs and returns a `keras.Model` with one linear output, or a
+        regressor of scikit-learn. See the user guide, :ref:`flexible`.
     random_slopes : list or dict, default=None
         Columns whose slope differs between levels; a dict gives a list for each
         factor. They stay among the fixed columns.
@@ -107,11 +112,6 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         Objective (-2 ELBO or -2 log-likelihood) at each evaluation.
     solver_ : BaseSolver
         The solver that was used.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns, if they are all strings.
-
     timings_ : dict of float
         Seconds that each phase of the fit took, in their order.
     mc_error_ : dict
@@ -125,6 +125,11 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
     random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)
         After ``solver="mcem"`` only: up to 100 draws from the posterior of the
         effects, for each factor.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns, if they are all strings.
+
     See Also
     --------
     MixedBinomialRegressor : Successes among several trials a row.
@@ -156,6 +161,7 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         self,
         groups=None,
         *,
+        fixed_effects=None,
         random_slopes=None,
         random_intercepts=True,
         covariance="full",
@@ -168,6 +174,7 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         random_state=None,
     ):
         self.groups = groups
+        self.fixed_effects = fixed_effects
         self.random_slopes = random_slopes
         self.random_intercepts = random_intercepts
         self.covariance = covariance
@@ -393,6 +400,11 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         with an array. A list is several factors; a tuple is one factor made of the
         combination of its columns (named ``"g:h"``). With None the labels come
         through ``fit(groups=)``, or the model has no random effects.
+    fixed_effects : callable, regressor, NetworkPart, RegressorPart or None, \
+default=None
+        What the fixed part is: None for the linear model, a function that takes the
+        number of inputs and returns a `keras.Model` with one linear output, or a
+        regressor of scikit-learn. See the user guide, :ref:`flexible`.
     random_slopes : list or dict, default=None
         Columns whose slope differs between levels; a dict gives a list for each
         factor. They stay among the fixed columns.
@@ -463,18 +475,6 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         Objective (-2 ELBO or -2 log-likelihood) at each evaluation.
     solver_ : BaseSolver
         The solver that was used.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns, if they are all strings.
-
-    See Also
-    --------
-    MixedLogisticRegressor : The same model as a classifier, one trial a row.
-
-    References
-    ----------
-    .. [1] Ormerod, J. T. and Wand, M. P. (2012). Gaussian variational approximate
     timings_ : dict of float
         Seconds that each phase of the fit took, in their order.
     mc_error_ : dict
@@ -488,6 +488,18 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
     random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)
         After ``solver="mcem"`` only: up to 100 draws from the posterior of the
         effects, for each factor.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns, if they are all strings.
+
+    See Also
+    --------
+    MixedLogisticRegressor : The same model as a classifier, one trial a row.
+
+    References
+    ----------
+    .. [1] Ormerod, J. T. and Wand, M. P. (2012). Gaussian variational approximate
        inference for generalized linear mixed models. Journal of Computational and
        Graphical Statistics 21(1), 2-17.
     .. [2] Breslow, N. E. and Clayton, D. G. (1993). Approximate inference in
@@ -517,6 +529,7 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         self,
         groups=None,
         *,
+        fixed_effects=None,
         random_slopes=None,
         random_intercepts=True,
         covariance="full",
@@ -530,6 +543,7 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         random_state=None,
     ):
         self.groups = groups
+        self.fixed_effects = fixed_effects
         self.random_slopes = random_slopes
         self.random_intercepts = random_intercepts
         self.covariance = covariance

@@ -8,6 +8,7 @@ import pandas as pd
 from sklearn.exceptions import InconsistentVersionWarning
 
 import skglmm
+from skglmm._flexible import FittedPart
 from skglmm._groups import Term
 
 _KIND = "_skglmm_kind"
@@ -114,6 +115,8 @@ def _pack(value):
     if isinstance(value, Term):
         content = {field.name: getattr(value, field.name) for field in fields(Term)}
         return {_KIND: "term", **content}
+    if isinstance(value, FittedPart):
+        return {_KIND: "part", **value.state()}
     if type(value) is dict:
         return {key: _pack(entry) for key, entry in value.items()}
     if type(value) in (list, tuple):
@@ -142,6 +145,8 @@ def _unpack(value):
         return pd.Index(values, values.dtype, name=name, tupleize_cols=False)
     if kind == "term":
         return Term(**content)
+    if kind == "part":
+        return FittedPart(**content)
     return content
 
 

@@ -25,6 +25,11 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         with an array. A list is several factors; a tuple is one factor made of the
         combination of its columns (named ``"g:h"``). With None the labels come
         through ``fit(groups=)``, or the model has no random effects.
+    fixed_effects : callable, regressor, NetworkPart, RegressorPart or None, \
+default=None
+        What the fixed part is: None for the linear model, a function that takes the
+        number of inputs and returns a `keras.Model` with one linear output, or a
+        regressor of scikit-learn. See the user guide, :ref:`flexible`.
     random_slopes : list or dict, default=None
         Columns whose slope differs between levels; a dict gives a list for each
         factor. They stay among the fixed columns.
@@ -96,11 +101,6 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         Objective (-2 ELBO or -2 log-likelihood) at each evaluation.
     solver_ : BaseSolver
         The solver that was used.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Names of the columns, if they are all strings.
-
     timings_ : dict of float
         Seconds that each phase of the fit took, in their order.
     mc_error_ : dict
@@ -114,6 +114,11 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
     random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)
         After ``solver="mcem"`` only: up to 100 draws from the posterior of the
         effects, for each factor.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns, if they are all strings.
+
     See Also
     --------
     skglmm.solvers.VI : The default solver.
@@ -156,6 +161,7 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         self,
         groups=None,
         *,
+        fixed_effects=None,
         random_slopes=None,
         random_intercepts=True,
         covariance="full",
@@ -169,6 +175,7 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         random_state=None,
     ):
         self.groups = groups
+        self.fixed_effects = fixed_effects
         self.random_slopes = random_slopes
         self.random_intercepts = random_intercepts
         self.covariance = covariance

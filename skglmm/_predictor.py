@@ -255,8 +255,8 @@ class PredictorMixin:
             codes = self._known_levels(labels)
         rows = Rows(
             X=table.numeric(self._fixed_columns),
-            offset=row_offset(special),
-            coef=np.ravel(self.coef_),
+            offset=self._offset_with_part(row_offset(special), table),
+            coef=np.ravel(getattr(self, "coef_", ())),
             intercept=float(np.ravel(self.intercept_)[0]),
             half=self._coef_half,
             effects=tuple(

@@ -99,20 +99,20 @@ def values(model, inputs):
 
 
 def working(family, y, trials, mean, variance):
-    """Working responses and weights of an expected log-likelihood.
+    """An expected log-likelihood, and its working responses and weights.
 
     With s = E[l'(eta)] and w = E[-l''(eta)] for eta ~ N(mean, variance), a Newton step
     is the weighted least-squares fit of s / w with the weights w.
 
     Returns
     -------
-    step, weight : ndarrays of shape (n_rows,)
+    density, step, weight : ndarrays of shape (n_rows,)
     """
     trials = np.ones_like(y) if trials is None else trials
     inputs = (tf.constant(part, FLOAT) for part in (y, trials, mean, variance))
-    _, score, weight = LIKELIHOODS[family].expected(*inputs, normal_nodes(_NODES))
+    density, score, weight = LIKELIHOODS[family].expected(*inputs, normal_nodes(_NODES))
     weight = np.maximum(weight.numpy(), 1e-10)
-    return score.numpy() / weight, weight
+    return density.numpy(), score.numpy() / weight, weight
 
 
 def suggested(family, y, trials):

@@ -1,0 +1,755 @@
+"""Networks, trees and other models in the place of the linear fixed part."""
+
+import heapq
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+)
+from sklearn.utils.validation import has_fit_parameter
+
+# Levels for each fold that a factor needs before its levels are held out whole.
+_LEVELS_A_FOLD = 4
+_FIRST_STEPS = 3
+
+
+class FixedPart(BaseEstimator):
+    """Base of the fixed parts that are no linear model.
+
+    A fixed part has ``read(table, positions)``, the columns as its models take them,
+    and ``begin(data)``: models of each fold, with ``step`` and ``state``.
+    """
+
+    _parameter_constraints: dict = {
+        "n_folds": [Interval(Integral, 2, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+    }
+
+
+class NetworkPart(FixedPart):
+    r"""A Keras network as the fixed part, and how it is trained.
+
+    ``fixed_effects=build`` is short for ``fixed_effects=NetworkPart(build)``.
+
+    The network is trained on batches of rows to maximise the expected log-likelihood
+    of the response, in which the random effects are a Gaussian offset with the mean
+    and the variance that they have given the data. Training stops when the expected
+    log-likelihood of rows that were held out no longer rises; it goes on at a fifth of
+    the learning rate twice before it ends. One network is trained for each fold
+    (cross-fitting); the average of the networks predicts.
+
+    Inputs are centred and scaled before they reach the network, and so is the target
+    of the linear model. A new network is built for each fold.
+
+    Parameters
+    ----------
+    build : callable
+        Takes the number of inputs and returns a `keras.Model` with one linear output.
+        If the model has been compiled its optimizer is used. An object with
+        ``__call__`` and ``get_params`` (a `BaseEstimator`) has hyperparameters that a
+        search can set: ``fixed_effects__build__units``.
+    epochs : int, default=300
+        Most passes over the rows in each training.
+    batch_size : int or "auto", default="auto"
+        Rows in a batch; ``"auto"`` is a sixty-fourth of the rows, but at least 16 and
+        at most 256.
+    learning_rate : float, default=3e-3
+        First learning rate of Adam, where `build` brings no optimizer.
+    patience : int, default=10
+        Passes without a gain before the learning rate falls or training ends.
+    validation_fraction : float, default=0.1
+        Share of the training rows that decide when to stop; whole levels where the
+        folds consist of whole levels.
+    n_folds : int, default=5
+        Number of networks; each leaves out one fold.
+    max_iter : int, default=10
+        Most alternations of the networks and the random effects.
+    tol : float, default=1e-3
+        The alternation ends when -2 log-likelihood falls by less than this a row.
+
+    See Also
+    --------
+    RegressorPart : Any regressor of scikit-learn instead of a network.
+
+    Examples
+    --------
+    >>> from skglmm import MixedLinearRegressor, NetworkPart
+    >>> def build(width):
+    ...     import keras
+    ...     layers = keras.layers
+    ...     return keras.Sequential(
+    ...         [layers.Input((width,)), layers.Dense(32, "relu"), layers.Dense(1)]
+    ...     )
+    >>> MixedLinearRegressor("zip", fixed_effects=NetworkPart(build, patience=5))
+    MixedLinearRegressor(fixed_effects=NetworkPart(...), groups='zip')
+    """
+
+    _parameter_constraints = {
+        **FixedPart._parameter_constraints,
+        "build": [callable],
+        "epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        build,
+        *,
+        epochs=300,
+        batch_size="auto",
+        learning_rate=3e-3,
+        patience=10,
+        validation_fraction=0.1,
+        n_folds=5,
+        max_iter=10,
+        tol=1e-3,
+    ):
+        self.build = build
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.n_folds = n_folds
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def read(self, table, positions):
+        """The columns as numbers, none missing."""
+        return table.numeric(positions)
+
+    def begin(self, data):
+        return _Networks(self, data)
+
+
+class RegressorPart(FixedPart):
+    r"""A regressor of scikit-learn as the fixed part, and how it is fitted.
+
+    ``fixed_effects=regressor`` is short for
+    ``fixed_effects=RegressorPart(regressor)``.
+
+    For the linear model the regressor is fitted to the target less the posterior means
+    of the random effects. For other families it is fitted to working responses with
+    weights (iteratively reweighted least squares): with the score
+    :math:`s = E[l'(\eta)]` and the weight :math:`w = E[-l''(\eta)]`, both at the
+    cross-fitted predictions f and in the mean over the random effects, it is fitted to
+    :math:`f + s / w` with the weights w, as long as the expected log-likelihood of the
+    cross-fitted predictions rises. One regressor is fitted for each fold
+    (cross-fitting); their average predicts.
+
+    Parameters
+    ----------
+    regressor : estimator
+        A regressor of scikit-learn, or a `Pipeline` that ends in one. With dataframes
+        it is given the columns as they are, names, text and missing values included;
+        with arrays, numbers.
+    n_steps : int, default=3
+        Most reweighted fits in each alternation, for families other than the normal
+        one; the first alternation has three more.
+    n_folds : int, default=5
+        Number of regressors; each leaves out one fold.
+    max_iter : int, default=10
+        Most alternations of the regressors and the random effects.
+    tol : float, default=1e-3
+        The alternation ends when -2 log-likelihood falls by less than this a row.
+
+    See Also
+    --------
+    NetworkPart : A Keras network instead.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import HistGradientBoostingRegressor
+    >>> from skglmm import MixedPoissonRegressor, RegressorPart
+    >>> trees = RegressorPart(HistGradientBoostingRegressor(), n_folds=10)
+    >>> MixedPoissonRegressor("store", fixed_effects=trees).get_params()[
+    ...     "fixed_effects__n_folds"
+    ... ]
+    10
+    """
+
+    _parameter_constraints = {
+        **FixedPart._parameter_constraints,
+        "regressor": [HasMethods(["fit", "predict"])],
+        "n_steps": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, regressor, *, n_steps=3, n_folds=5, max_iter=10, tol=1e-3):
+        self.regressor = regressor
+        self.n_steps = n_steps
+        self.n_folds = n_folds
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = get_tags(self.regressor).input_tags.allow_nan
+        return tags
+
+    def read(self, table, positions):
+        """The columns of a dataframe as they are, those of an array as numbers."""
+        return _columns(table, positions)
+
+    def begin(self, data):
+        return _Regressors(self, data)
+
+
+@dataclass(frozen=True)
+class FittedPart:
+    """Models of all folds, as arrays and plain values, and their average.
+
+    Parameters
+    ----------
+    columns : tuple of int
+        Positions in X of the columns that the models take.
+    about : str
+        What the models are, for messages.
+    networks : tuple of (str, list of ndarray)
+        Architecture and weights; none for regressors.
+    regressors : tuple
+        Fitted regressors; none for networks.
+    center, spread : ndarray of shape (width,) or None
+        Of the inputs of networks.
+    shift, scale : float
+        A prediction is ``shift + scale * output``.
+    """
+
+    columns: tuple
+    about: str
+    networks: tuple = ()
+    regressors: tuple = ()
+    center: np.ndarray | None = None
+    spread: np.ndarray | None = None
+    shift: float = 0.0
+    scale: float = 1.0
+    live: list = field(default_factory=list, repr=False, compare=False)
+
+    def state(self):
+        """The content without the networks in memory."""
+        content = vars(self).copy()
+        del content["live"]
+        return content
+
+    def predict(self, table):
+        """Fixed part of each row of a table, less the intercept.
+
+        Parameters
+        ----------
+        table : Table
+
+        Returns
+        -------
+        f : ndarray of shape (n_rows,)
+        """
+        if self.regressors:
+            features = _columns(table, self.columns)
+            return np.mean([_values(r, features) for r in self.regressors], axis=0)
+        from skglmm.engine import networks
+
+        if not self.live:
+            self.live.extend(networks.restore(*state) for state in self.networks)
+        inputs = (table.numeric(self.columns) - self.center) / self.spread
+        output = np.mean([networks.values(m, inputs) for m in self.live], axis=0)
+        return self.shift + self.scale * output
+
+
+class FlexibleMixin:
+    """What a model with a fixed part of another kind does differently."""
+
+    fixed_effects = None
+
+    def __getattr__(self, name):
+        if name in ("coef_", "coef_names_") and vars(self).get("_fixed_part"):
+            raise AttributeError(
+                f"There is no {name}: the fixed part of this {type(self).__name__} is "
+                f"{self._fixed_part.about} and has no coefficients. "
+                "predict(X, level='population') gives its values; "
+                "sklearn.inspection shows how they depend on the columns."
+            )
+        return object.__getattribute__(self, name)
+
+    def _store_part(self, fitted):
+        self._fixed_part = fitted
+        if fitted is None:
+            return
+        del self.coef_, self.coef_names_
+        self.aic_ = self.bic_ = np.nan
+
+    def _offset_with_part(self, offset, table):
+        fitted = vars(self).get("_fixed_part")
+        if fitted is None:
+            return offset
+        values = fitted.predict(table)
+        return values if offset is None else values + offset
+
+
+def resolve_part(fixed_effects):
+    """The fixed part that a user's ``fixed_effects`` stands for; None for linear.
+
+    Raises
+    ------
+    TypeError
+        If it is a network instead of a function, a class, or a classifier.
+    """
+    if fixed_effects is None:
+        return None
+    part = fixed_effects
+    if isinstance(part, type):
+        raise TypeError(
+            f"fixed_effects is the class {part.__name__}: give an instance of it, "
+            f"{part.__name__}()."
+        )
+    if not isinstance(part, FixedPart):
+        if any(kind.__module__.split(".")[0] == "keras" for kind in type(part).mro()):
+            raise TypeError(
+                "fixed_effects is a Keras network: give a function that takes the "
+                "number of inputs and builds one, because each fold needs its own."
+            )
+        fits = hasattr(part, "fit") and hasattr(part, "predict")
+        part = RegressorPart(part) if fits else NetworkPart(part)
+    if isinstance(part, RegressorPart) and is_classifier(part.regressor):
+        raise TypeError(
+            f"fixed_effects is the classifier {type(part.regressor).__name__}: give a "
+            "regressor. It predicts the linear predictor, for classes as well."
+        )
+    part._validate_params()
+    return part
+
+
+def allows_missing(fixed_effects):
+    """Whether the fixed part takes missing values."""
+    if isinstance(fixed_effects, RegressorPart) or hasattr(fixed_effects, "predict"):
+        return get_tags(fixed_effects).input_tags.allow_nan
+    return False
+
+
+# ------------------------------------------------------------------ alternation
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows that the fixed part is fitted to, in the order of the design.
+
+    Parameters
+    ----------
+    features : ndarray or DataFrame of shape (n_rows, width)
+    family : str
+    y, weight : ndarray of shape (n_rows,)
+        For the linear model y is less the offset.
+    offset, trials : ndarray of shape (n_rows,) or None
+    folds : ndarray of shape (n_rows,)
+        Fold of each row, 0, 1, ...
+    units : ndarray of shape (n_rows,)
+        Rows of one number are left out together.
+    random : RandomState
+    """
+
+    features: object
+    family: str
+    y: np.ndarray
+    weight: np.ndarray
+    offset: np.ndarray | None
+    trials: np.ndarray | None
+    folds: np.ndarray
+    units: np.ndarray
+    random: np.random.RandomState
+
+    def fold_rows(self):
+        """Rows of each fold and all others."""
+        for fold in range(self.folds.max() + 1):
+            inside = self.folds == fold
+            yield np.flatnonzero(inside), np.flatnonzero(~inside)
+
+
+def alternate(part, features, problem, y, solver, center):
+    r"""Fixed part and random effects, one given the other, until neither gains.
+
+    The objective is -2 times the marginal log-likelihood of all rows with the
+    cross-fitted predictions f as offset, which the solver maximises over the intercept,
+    the covariances and the noise. It is computed after each alternation; the least
+    value ends up in the model.
+
+    1. The models of the folds are fitted given mean and variance of each row's random
+       part (first: zero), each without the rows of one fold, whose f it predicts.
+    2. The solver finds covariances and noise given f, and with them the posterior of
+       the random effects.
+
+    The first is the M step of an EM algorithm in which the random effects are the
+    missing data, so that errors common to a level are taken off slowly; the start from
+    plain least squares is consistent.
+
+    Parameters
+    ----------
+    part : FixedPart
+    features : ndarray or DataFrame of shape (n_rows, width)
+    problem : Problem
+        With an intercept, or nothing, as its fixed columns.
+    y : ndarray of shape (n_rows,)
+    solver : BaseSolver
+    center : callable
+        Writes a target less its least-squares fit into a border, returns the fit.
+
+    Returns
+    -------
+    solution : Solution
+        With the objective at each alternation as its history.
+    origin : ndarray or float
+        To be added to the coefficients of the solution.
+    f : ndarray of shape (n_rows,)
+        Cross-fitted predictions.
+    fitted : dict
+        Content of `FittedPart`.
+    """
+    random = np.random.RandomState(problem.seed)
+    folds, units = assign_folds(
+        problem.design.factors, problem.weight, part.n_folds, random
+    )
+    data = Data(
+        features=features,
+        family=problem.family,
+        y=y,
+        weight=problem.weight,
+        offset=problem.offset,
+        trials=problem.trials,
+        folds=folds,
+        units=units,
+        random=random,
+    )
+    models = part.begin(data)
+    mean, variance = np.zeros(len(y)), np.zeros(len(y))
+    history, best, outcome = [], None, None
+    enough = part.tol * problem.weight.sum()
+    for _ in range(part.max_iter):
+        f = models.step(mean, variance)
+        current, origin = _given(problem, y, f, center)
+        solution = solver.solve(current)
+        objective = -2.0 * solution.log_likelihood
+        if not np.isfinite(objective):
+            objective = np.inf
+        gain = history[-1] - objective if history else np.inf
+        history.append(objective)
+        if best is None or objective < best[0]:
+            best = objective, solution, origin, f, models.state()
+        if not problem.design.factors or gain < enough:
+            break
+        mean, variance = random_part(problem, solution)
+        problem = replace(problem, start=_start(solution))
+    else:
+        outcome = (
+            f"-2 log-likelihood still fell by {gain:.3g} in the last of "
+            f"{part.max_iter} alternations of fixed part and random effects: give "
+            f"{type(part).__name__} a larger max_iter or tol"
+        )
+    _, solution, origin, f, fitted = best
+    solution = replace(
+        solution,
+        history=np.array(history),
+        n_iter=len(history),
+        outcome=solution.outcome or outcome,
+    )
+    return solution, origin, f, fitted
+
+
+def assign_folds(factors, weight, n_folds, random):
+    """Folds of rows: whole levels of a factor where it has enough of them.
+
+    A flexible model recognises the rows of a level by columns that are constant within
+    it, and would learn the level's effect from them. So the levels of one factor are
+    held out whole: the factor with the fewest levels among those with four for each
+    fold. Where there is none, rows are held out at random.
+
+    Parameters
+    ----------
+    factors : sequence of Factor
+    weight : ndarray of shape (n_rows,)
+    n_folds : int
+    random : RandomState
+
+    Returns
+    -------
+    folds, units : ndarray of int of shape (n_rows,)
+        Fold of each row, and the level, or the row itself, that is held out whole.
+    """
+    n_rows = len(weight)
+    n_folds = min(n_folds, n_rows)
+    usable = [f for f in factors if f.n_levels >= _LEVELS_A_FOLD * n_folds]
+    if not usable:
+        units = np.arange(n_rows)
+        return random.permutation(n_rows) % n_folds, units
+    units = min(usable, key=lambda f: f.n_levels).codes
+    sizes = np.bincount(units, weight)
+    order = random.permutation(len(sizes))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    of_level = np.empty(len(sizes), dtype=np.intp)
+    lightest = [(0.0, fold) for fold in range(n_folds)]
+    for level in order:
+        load, fold = lightest[0]
+        of_level[level] = fold
+        heapq.heapreplace(lightest, (load + sizes[level], fold))
+    return of_level[units], units
+
+
+def random_part(problem, solution):
+    """Posterior mean and variance of each row's random effects.
+
+    The factors are taken as independent of each other given the data.
+
+    Returns
+    -------
+    mean, variance : ndarray of shape (n_rows,)
+    """
+    n_rows = len(problem.weight)
+    mean, variance = np.zeros(n_rows), np.zeros(n_rows)
+    for factor, z, b, blocks in zip(
+        problem.design.factors,
+        problem.z,
+        solution.means,
+        solution.posteriors,
+        strict=True,
+    ):
+        z = np.ones((n_rows, 1)) if z is None else z
+        mean += np.einsum("ij,ji->i", z, b[:, factor.codes])
+        variance += np.einsum("ij,jki,ik->i", z, blocks[:, :, factor.codes], z)
+    return mean, np.maximum(variance, 0.0)
+
+
+def _given(problem, y, f, center):
+    """The problem with the fixed part known, and the origin of its coefficients."""
+    if problem.family != "gaussian":
+        offset = f if problem.offset is None else problem.offset + f
+        return replace(problem, offset=offset), 0.0
+    border = problem.border.copy()
+    origin = center(y - f, border, problem.weight)
+    return replace(problem, border=border), origin
+
+
+def _start(solution):
+    """Relative factors T_r of a solution, off zero, which is stationary."""
+    scale = solution.noise_variance or 1.0
+    return tuple(
+        np.linalg.cholesky(sigma / scale + 1e-3 * np.eye(len(sigma)))
+        for sigma in solution.covariances
+    )
+
+
+# ---------------------------------------------------------------- both kinds
+
+
+class _Networks:
+    """A network for each fold, in training."""
+
+    def __init__(self, part, data):
+        from skglmm.engine import networks
+
+        self._part, self._data = part, data
+        features, weight, y = data.features, data.weight, data.y
+        total = weight.sum()
+        self._center = weight @ features / total
+        spread = np.sqrt(weight @ (features - self._center) ** 2 / total)
+        self._spread = np.where(spread > 0, spread, 1.0)
+        self._inputs = (features - self._center) / self._spread
+        offset = 0.0 if data.offset is None else data.offset
+        self._scale = 1.0
+        if data.family == "gaussian":
+            self._shift = weight @ y / total
+            self._scale = np.sqrt(weight @ (y - self._shift) ** 2 / total) or 1.0
+        else:
+            start = networks.suggested(data.family, y, data.trials) - offset
+            self._shift = weight @ start / total
+        seeds = data.random.randint(2**31 - 1, size=data.folds.max() + 1)
+        self._trainers = [
+            networks.Trainer(
+                networks.build(part.build, features.shape[1], int(seed)),
+                data.family,
+                part.learning_rate,
+            )
+            for seed in seeds
+        ]
+        # what cannot be read back is found out before the training, not after
+        networks.restore(*self._trainers[0].state())
+        self._values = networks.values
+        self._rows = [
+            (inside, *_held_out(data, outside, part.validation_fraction))
+            for inside, outside in data.fold_rows()
+        ]
+        size = part.batch_size
+        self._batch = min(max(len(y) // 64, 16), 256) if size == "auto" else size
+
+    def step(self, mean, variance):
+        """Train all networks given the random part; cross-fitted predictions."""
+        data, part = self._data, self._part
+        y, known = data.y, mean + self._shift
+        if data.family == "gaussian":
+            y, known = (y - known) / self._scale, np.zeros_like(y)
+        elif data.offset is not None:
+            known = known + data.offset
+        trials = np.ones_like(y) if data.trials is None else data.trials
+        weight = data.weight / data.weight.mean()
+        columns = np.stack([y, trials, known, variance, weight])
+        f = np.empty(len(y))
+        for trainer, (inside, rows, held_out) in zip(
+            self._trainers, self._rows, strict=True
+        ):
+            trainer.train(
+                self._inputs,
+                columns,
+                rows,
+                held_out,
+                part.epochs,
+                self._batch,
+                part.patience,
+                data.random,
+            )
+            f[inside] = self._values(trainer.model, self._inputs[inside])
+        return self._shift + self._scale * f
+
+    def state(self):
+        """Content of `FittedPart`."""
+        return {
+            "networks": tuple(trainer.state() for trainer in self._trainers),
+            "center": self._center,
+            "spread": self._spread,
+            "shift": float(self._shift),
+            "scale": float(self._scale),
+        }
+
+
+class _Regressors:
+    """A regressor for each fold."""
+
+    def __init__(self, part, data):
+        self._part, self._data, self._f = part, data, None
+        self._fold_rows = list(data.fold_rows())
+        self._models = [
+            _seeded(clone(part.regressor), data.random) for _ in self._fold_rows
+        ]
+
+    def step(self, mean, variance):
+        """Fit all regressors given the random part; cross-fitted predictions."""
+        data = self._data
+        if data.family == "gaussian":
+            even = np.all(data.weight == data.weight[0])
+            weight = None if even else data.weight
+            self._f, self._models = self._cross_fit(data.y - mean, weight)
+            return self._f
+        from skglmm.engine import networks
+
+        known = mean if data.offset is None else mean + data.offset
+        f, models, n_steps = self._f, self._models, self._part.n_steps
+        best = -np.inf
+        if f is None:
+            n_steps += _FIRST_STEPS
+            f = networks.suggested(data.family, data.y, data.trials) - known
+        for k in range(n_steps + 1):
+            density, move, weight = networks.working(
+                data.family, data.y, data.trials, f + known, variance
+            )
+            value = data.weight @ density
+            # the first values come from the responses themselves
+            if k or self._f is not None:
+                if value <= best:
+                    break
+                best, self._f, self._models = value, f, models
+            if k < n_steps:
+                f, models = self._cross_fit(f + move, data.weight * weight)
+        return self._f
+
+    def state(self):
+        """Content of `FittedPart`."""
+        return {"regressors": tuple(self._models)}
+
+    def _cross_fit(self, target, weight):
+        features, f = self._data.features, np.empty(len(target))
+        models = []
+        for model, (inside, outside) in zip(self._models, self._fold_rows, strict=True):
+            options = {}
+            if weight is not None:
+                options = {_weight_name(model): weight[outside]}
+            model = clone(model)
+            model.fit(take(features, outside), target[outside], **options)
+            f[inside] = _values(model, take(features, inside))
+            models.append(model)
+        return f, models
+
+
+def _held_out(data, rows, share):
+    """Rows to train on, and whole units of them to watch."""
+    present, units = np.unique(data.units[rows], return_inverse=True)
+    order = data.random.permutation(len(present))
+    sizes = np.bincount(units, data.weight[rows])[order]
+    before = np.cumsum(sizes) - 0.5 * sizes
+    watched = np.zeros(len(present), dtype=bool)
+    watched[order] = before < share * sizes.sum()
+    inside = watched[units]
+    return (rows, rows[:0]) if inside.all() else (rows[~inside], rows[inside])
+
+
+def take(features, rows):
+    """Rows of an array or a dataframe."""
+    if hasattr(features, "iloc"):
+        return features.iloc[rows]
+    return features[rows]
+
+
+def _values(model, features):
+    return np.asarray(model.predict(features), dtype=np.float64).reshape(len(features))
+
+
+def _seeded(model, random):
+    """The model with every seed that was left open set."""
+    seeds = {
+        name: int(random.randint(2**31 - 1))
+        for name, value in sorted(model.get_params(deep=True).items())
+        if name.rpartition("__")[2] == "random_state" and value is None
+    }
+    return model.set_params(**seeds)
+
+
+def _weight_name(model):
+    """How `fit` of a regressor takes weights."""
+    name = "sample_weight"
+    last = model
+    if isinstance(model, Pipeline):
+        step, last = model.steps[-1]
+        name = f"{step}__sample_weight"
+    if not has_fit_parameter(last, "sample_weight"):
+        raise ValueError(
+            f"fixed_effects is {type(last).__name__}, whose fit takes no "
+            "sample_weight: weights, counts and classes need a regressor that does."
+        )
+    return name
+
+
+def describe(part):
+    """A fixed part in the words of a message."""
+    if isinstance(part, RegressorPart):
+        return f"a {type(part.regressor).__name__}"
+    return f"the network of {getattr(part.build, '__name__', part.build)!r}"
+
+
+def _columns(table, positions):
+    """Columns of a dataframe as they are, those of an array as numbers."""
+    if table.is_array:
+        return table.numeric(positions, missing=True)
+    columns = (table.labels(at) for at in positions)
+    frame = pd.DataFrame(
+        {k: getattr(column, "array", column) for k, column in enumerate(columns)},
+        index=range(table.n_rows),
+    )
+    names = table.names or list(range(table.n_columns))
+    return frame.set_axis([names[at] for at in positions], axis=1)
