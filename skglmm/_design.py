@@ -7,6 +7,8 @@ from scipy import sparse
 
 MAX_CORE = 8_000
 MAX_PAIRS = 100_000_000
+# Seconds of one evaluation above which a linear model goes without a dense core.
+MAX_SECONDS = 4.0
 # Measured on two cores. A level that touches more than a `HEAVY_SHARE` of the core
 # costs less as a dense row than as a list of pairs.
 HEAVY_SHARE = 0.08
@@ -58,6 +60,9 @@ class Plan:
     n_heavy : int
         Rows (levels times effects) of the eliminated levels that are held as
         dense rows because they touch much of the core.
+    iterative : bool, default=False
+        Whether nothing is dense: factors are coupled by sparse matrices and solved for
+        by conjugate gradients, the largest one first.
     """
 
     chain: tuple
@@ -65,9 +70,12 @@ class Plan:
     n_core: int = 0
     n_pairs: int = 0
     n_heavy: int = 0
+    iterative: bool = False
 
     @property
     def kind(self):
+        if self.iterative:
+            return "iterative"
         if self.core:
             return "core"
         return {0: "fixed", 1: "single"}.get(len(self.chain), "nested")
@@ -81,15 +89,26 @@ class Plan:
             + self.n_heavy * self.n_core**2 * _SECONDS_A_HEAVY_FLOP
         )
 
+    @property
+    def too_large(self):
+        """Whether the dense core cannot hold it."""
+        return self.n_core > MAX_CORE or self.n_pairs > MAX_PAIRS
+
+    @property
+    def too_slow(self):
+        """Whether a dense core takes so long that probes are the better choice."""
+        return self.too_large or self.seconds > MAX_SECONDS
+
     def check_size(self):
         """Refuse what the dense core cannot hold, and say what was too large."""
-        if self.n_core > MAX_CORE or self.n_pairs > MAX_PAIRS:
+        if self.iterative or self.too_large:
             raise ValueError(
-                f"The crossed factors are too large for this version: after the "
-                f"largest factor is eliminated, a dense matrix of {self.n_core:,} "
-                f"columns (at most {MAX_CORE:,}) built from {self.n_pairs:,} pairs of "
-                f"levels that meet (at most {MAX_PAIRS:,}) is left. Drop or coarsen "
-                "one of the crossed factors."
+                "The crossed factors are too large for this solver and response: after "
+                "the largest factor is eliminated, a dense matrix of "
+                f"{self.n_core:,} columns (at most {MAX_CORE:,}) built from "
+                f"{self.n_pairs:,} pairs of levels that meet (at most {MAX_PAIRS:,}) is left. Drop or coarsen "
+                "one of the crossed factors. (MixedLinearRegressor with solver='vi' "
+                "has no such limit.)"
             )
 
 
@@ -130,13 +149,15 @@ class GroupedDesign:
         return by_level if order is None else by_level[..., order]
 
 
-def build_design(factors):
+def build_design(factors, iterative=False):
     """Sort the rows, choose the plan and index who touches whom.
 
     Parameters
     ----------
     factors : list of Factor
         As the user ordered them.
+    iterative : bool, default=False
+        Whether a design that is too large for a dense core may go without one.
 
     Returns
     -------
@@ -150,7 +171,7 @@ def build_design(factors):
     if not factors:
         index = {"n_levels": np.zeros(0, np.int32), "parent": ()}
         return GroupedDesign((), Plan((), ()), (), None, index, ())
-    chain = _longest_chain(factors)
+    given, chain = factors, _longest_chain(factors)
     order = None
     for r in chain:  # from the least to the most significant key
         codes = factors[r].codes if order is None else factors[r].codes[order]
@@ -166,6 +187,17 @@ def build_design(factors):
     rest = [r for r in range(len(factors)) if r not in chain]
     meets = {(t, c): _meetings(factors[t], factors[c]) for t in chain for c in rest}
     plan = _cheapest_plan(factors, chain, rest, meets)
+    if iterative and plan.too_slow:
+        by_size = sorted(range(len(given)), key=lambda r: -given[r].size)
+        plan = replace(plan, chain=tuple(by_size), core=(), iterative=True)
+        return GroupedDesign(
+            factors=tuple(given[r] for r in by_size),
+            plan=plan,
+            level_order=(None,) * len(given),
+            order=None,
+            index=None,
+            row_cell=(),
+        )
     plan.check_size()
     if plan.core:
         for t in plan.chain:

@@ -41,6 +41,11 @@ def choose_device(device, n_values):
     return "/GPU:0" if gpus and n_values > _GPU_VALUES else "/CPU:0"
 
 
+def on_device(device, n_values):
+    """Context in which tensors are on the chosen device."""
+    return tf.device(choose_device(device, n_values))
+
+
 def to_numpy(tensors):
     """A structure of tensors as one of arrays."""
     return tf.nest.map_structure(lambda t: t.numpy(), tensors)

@@ -52,6 +52,7 @@ class Outcome:
     history: np.ndarray
     outcome: str | None
     advice: str | None
+    n_samples: int = 0
 
 
 def ascend(
@@ -153,7 +154,9 @@ def ascend(
         phi = phi + step
     if settled:
         phi, noise = averaged(settled)
-    return Outcome(phi, noise, len(history), np.array(history), outcome, advice)
+    return Outcome(
+        phi, noise, len(history), np.array(history), outcome, advice, sampler.n_draws
+    )
 
 
 def _room(entries):
@@ -239,7 +242,7 @@ def solve_linear_sampled(problem, solver):
     sigma2 = found.noise_variance
     error = covariance @ end.noise @ covariance
     moves = slopes @ jacobian @ _half(error)  # of coef and sigma^2
-    relative = _split_moves(coordinates, roots, _half(error))
+    relative = split_moves(coordinates, roots, _half(error))
     found.extra["advice"] = end.advice
     found.extra["monte_carlo"] = {
         "sampler": sampler.name,
@@ -352,7 +355,7 @@ def solve_sampled(problem, solver):
         "n_samples": sampler.n_draws,
         "effective": found.effective,
         "coef": error[:p],
-        "covariances": tuple(_split_moves(coordinates, roots, error[p:])),
+        "covariances": tuple(split_moves(coordinates, roots, error[p:])),
         "noise": None,
         "log_likelihood": last.error,
     }
@@ -416,7 +419,7 @@ def _half(covariance):
     return axes * np.sqrt(np.maximum(values, 0.0))
 
 
-def _split_moves(coordinates, roots, moves):
+def split_moves(coordinates, roots, moves):
     """Moves (q, q, m) of each covariance for moves (k, m) of the parameters."""
     out, at = [], 0
     for slopes in coordinates.covariance_slopes(roots):

@@ -7,6 +7,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skglmm.solvers._base import BaseSolver
 from skglmm.solvers._exact import solve_linear
 from skglmm.solvers._generalized import solve_variational
+from skglmm.solvers._iterative import solve_iterative
 
 
 class VI(BaseSolver):
@@ -93,6 +94,8 @@ class VI(BaseSolver):
     def solve(self, problem):
         if problem.family != "gaussian":
             return solve_variational(problem, self)
+        if problem.design.plan.iterative:
+            return solve_iterative(problem, self)
         solution = solve_linear(problem, self.max_iter, self.tol, self.device)
         solution.extra["elbo"] = solution.log_likelihood
         return solution

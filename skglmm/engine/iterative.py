@@ -1,0 +1,392 @@
+"""Crossed factors too large for a dense core: conjugate gradients and probes.
+
+The largest factor is eliminated exactly, level by level. What is left,
+
+    S = D - B'D_1^-1 B,    D = blockdiag(T'A_jT + I) + couplings of the other factors,
+
+is never formed: it is applied to many columns at once, with its block diagonal as
+preconditioner. The columns are those of the fixed part, which are solved for like
+everything else, and random signs z. Their solutions x = M^-1 z give what a dense
+inverse would,
+
+    sum_j [M^-1]_jj = E[sum_j x_j z_j'],
+
+and only off-diagonal entries add to the error: z_j z_j' in place of I is corrected by
+the block that is known exactly. The signs stay the same from point to point, so that
+the estimates are smooth in the parameters.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from skglmm.engine import linear
+from skglmm.engine.structure import FLOAT, INT, graph
+
+_TOL, _MOST = 1e-9, 500
+
+
+def _split(x, sizes):
+    return tf.split(x, tf.stack(sizes), num=len(sizes))
+
+
+def _blocks(x, q):
+    """(J q, c) as (J, q, c)."""
+    return tf.reshape(x, [-1, q, tf.shape(x)[1]])
+
+
+def _flat(x):
+    """(J, q, c) as (J q, c)."""
+    return tf.reshape(x, [-1, tf.shape(x)[2]])
+
+
+def _times(t, x):
+    """T x level by level, for T (q, q) and x (J q, c)."""
+    q = t.shape[0]
+    if q == 1:
+        return t[0, 0] * x
+    return _flat(tf.einsum("ik,jkc->jic", t, _blocks(x, q)))
+
+
+def _each(blocks, x):
+    """Blocks (J, q, q) times x (J q, c)."""
+    q = blocks.shape[1]
+    if q == 1:
+        return blocks[:, 0] * x
+    return _flat(tf.matmul(blocks, _blocks(x, q)))
+
+
+class _Operator:
+    """M = Lambda'Z'WZ Lambda + I at given factors, its first factor eliminated."""
+
+    def __init__(self, sizes, own, couplings, factors):
+        self.sizes, self._couplings, self.factors = sizes, couplings, factors
+        self.inverse, self.roots, log_det = [], [], []
+        for t, a in zip(factors, own, strict=True):
+            inner = tf.einsum("ki,jkl,lm->jim", t, a, t)
+            lower = tf.linalg.cholesky(inner + tf.eye(t.shape[0], dtype=FLOAT))
+            self.roots.append(lower)
+            # cholesky_solve of a broadcast identity is wrong once graphs are optimised
+            half = tf.linalg.inv(lower)
+            self.inverse.append(tf.matmul(half, half, transpose_a=True))
+            diagonal = tf.linalg.diag_part(lower)
+            log_det.append(2.0 * tf.reduce_sum(tf.math.log(diagonal)))
+        self.log_det_blocks = tf.add_n(log_det)
+        self.own = own
+
+    def couple(self, r, s, x):
+        """M_rs x for r != s."""
+        x = _times(self.factors[s], x)
+        if r < s:
+            x = tf.sparse.sparse_dense_matmul(self._couplings[r, s], x)
+        else:
+            x = tf.sparse.sparse_dense_matmul(self._couplings[s, r], x, adjoint_a=True)
+        return _times(tf.transpose(self.factors[r]), x)
+
+    def diagonal(self, r, x):
+        """M_rr x."""
+        inner = _each(self.own[r], _times(self.factors[r], x))
+        return _times(tf.transpose(self.factors[r]), inner) + x
+
+    def rest(self, x):
+        """S x, for the other factors stacked."""
+        parts = _split(x, self.sizes[1:])
+        k = len(self.sizes)
+        above = tf.add_n([self.couple(0, s, parts[s - 1]) for s in range(1, k)])
+        above = _each(self.inverse[0], above)
+        out = []
+        for r in range(1, k):
+            y = self.diagonal(r, parts[r - 1]) - self.couple(r, 0, above)
+            for s in range(1, k):
+                if s != r:
+                    y += self.couple(r, s, parts[s - 1])
+            out.append(y)
+        return tf.concat(out, 0)
+
+    def precondition(self, x):
+        """The block diagonal's inverse, for the other factors stacked."""
+        parts = _split(x, self.sizes[1:])
+        return tf.concat(
+            [_each(b, v) for b, v in zip(self.inverse[1:], parts, strict=True)], 0
+        )
+
+    def solve(self, rhs, start):
+        """M^-1 rhs by conjugate gradients; `start` is a guess for all but factor 0."""
+        first, *others = _split(rhs, self.sizes)
+        k = len(self.sizes)
+        lifted = _each(self.inverse[0], first)
+        right = tf.concat(
+            [others[r - 1] - self.couple(r, 0, lifted) for r in range(1, k)], 0
+        )
+        x, n = conjugate_gradients(self.rest, self.precondition, right, start)
+        parts = _split(x, self.sizes[1:])
+        above = tf.add_n([self.couple(0, s, parts[s - 1]) for s in range(1, k)])
+        return tf.concat([lifted - _each(self.inverse[0], above), x], 0), n
+
+    def normalised(self, x):
+        """C^-1 S C^-T x, C C' the block diagonal of S + B'D_1^-1 B."""
+        parts = _split(x, self.sizes[1:])
+        y = tf.concat(
+            [
+                _flat(
+                    tf.linalg.triangular_solve(c, _blocks(v, c.shape[1]), adjoint=True)
+                )
+                for c, v in zip(self.roots[1:], parts, strict=True)
+            ],
+            0,
+        )
+        parts = _split(self.rest(y), self.sizes[1:])
+        return tf.concat(
+            [
+                _flat(tf.linalg.triangular_solve(c, _blocks(v, c.shape[1])))
+                for c, v in zip(self.roots[1:], parts, strict=True)
+            ],
+            0,
+        )
+
+
+def conjugate_gradients(apply, precondition, right, start):
+    """Solve for many columns at once, until each residual is small or steps run out."""
+
+    def dot(a, b):
+        return tf.reduce_sum(a * b, 0)
+
+    goal = _TOL**2 * dot(right, precondition(right)) + 1e-300
+    residual = right - apply(start)
+    step = precondition(residual)
+    state = (tf.constant(0, INT), start, residual, step, dot(residual, step))
+
+    def body(n, x, residual, direction, size):
+        moved = apply(direction)
+        curvature = dot(direction, moved)
+        alpha = tf.where(size > goal, size / (curvature + 1e-300), tf.zeros_like(size))
+        x += alpha * direction
+        residual -= alpha * moved
+        step = precondition(residual)
+        new = dot(residual, step)
+        beta = tf.where(size > goal, new / (size + 1e-300), tf.zeros_like(size))
+        size = tf.where(size > goal, new, size)
+        return n + 1, x, residual, step + beta * direction, size
+
+    n, x, *_ = tf.while_loop(
+        lambda n, x, residual, direction, size: (
+            (n < _MOST) & tf.reduce_any(size > goal)
+        ),
+        body,
+        state,
+        parallel_iterations=1,
+    )
+    return x, n
+
+
+def _signature(effects):
+    pairs = [(r, s) for r in range(len(effects)) for s in range(r + 1, len(effects))]
+    matrix = tf.TensorSpec([None, None], FLOAT)
+    return {
+        "sizes": tf.TensorSpec([len(effects)], INT),
+        "own": tuple(tf.TensorSpec([None, q, q], FLOAT) for q in effects),
+        "couplings": {pair: tf.SparseTensorSpec([None, None], FLOAT) for pair in pairs},
+        "border": matrix,
+        "sums": matrix,
+    }
+
+
+@functools.cache
+def compiled_evaluate(effects):
+    """Solve for the border and the probes at given factors, traced once for effects.
+
+    Returns
+    -------
+    out : dict
+        ``fixed`` (see `linear.profile`); ``means`` (q, J) of u; ``moves`` (q, p, J),
+        minus their derivatives in the fixed effects; ``squares`` (q, q), sums over
+        levels of u u' / sigma^2, the means of u; ``inverse`` (q, q, c), sums of
+        [M^-1]_jj by probe; ``own`` (q, q, J), [M^-1]_jj estimated; ``blocks``, the same
+        of the block diagonal alone; ``start`` for the next solve; ``n_steps``.
+    """
+
+    def call(system, factors, n_rows, reml, probes, start):
+        sizes = tf.unstack(system["sizes"], num=len(effects))
+        operator = _Operator(sizes, system["own"], system["couplings"], factors)
+        parts = _split(system["sums"], sizes)
+        border = tf.concat(
+            [_times(tf.transpose(t), v) for t, v in zip(factors, parts, strict=True)], 0
+        )
+        width = tf.shape(border)[1]
+        solved, n_steps = operator.solve(tf.concat([border, probes], 1), start)
+        at_border, at_probes = solved[:, :width], solved[:, width:]
+        explained = tf.matmul(border, at_border, transpose_a=True)
+        fixed = linear.profile(system["border"] - explained, n_rows, reml)
+        contrast = tf.concat([-fixed["coef"], tf.ones([1], FLOAT)], 0)
+        out = {"fixed": fixed, "start": solved[sizes[0] :], "n_steps": n_steps}
+        names = ("means", "moves", "squares", "inverse", "own", "blocks")
+        out |= {name: [] for name in names}
+        half = tf.transpose(fixed["half"])
+        for q, x, y, z, block in zip(
+            effects,
+            _split(at_border, sizes),
+            _split(at_probes, sizes),
+            _split(probes, sizes),
+            operator.inverse,
+            strict=True,
+        ):
+            columns = _blocks(x, q)
+            mean = tf.tensordot(columns, contrast, 1)  # (J, q)
+            out["means"].append(tf.transpose(mean))
+            out["moves"].append(tf.transpose(columns[:, :, :-1], [1, 2, 0]))
+            out["squares"].append(tf.matmul(mean, mean, transpose_a=True))
+            z = _blocks(z, q)
+            extra = _blocks(y, q) - tf.matmul(block, z)
+            by_probe = tf.einsum("jic,jkc->ikc", extra, z)
+            by_probe = 0.5 * (by_probe + tf.transpose(by_probe, [1, 0, 2]))
+            count = tf.cast(tf.shape(z)[2], FLOAT)
+            by_level = tf.einsum("jic,jkc->ikj", extra, z) / count
+            by_level = 0.5 * (by_level + tf.transpose(by_level, [1, 0, 2]))
+            exact = tf.transpose(block, [1, 2, 0])
+            # what the fixed effects add is known (REML)
+            known = tf.matmul(columns[:, :, :-1], half)
+            known = reml * tf.einsum("jip,jkp->ikj", known, known)
+            by_probe += tf.reduce_sum(exact + known, -1)[:, :, None]
+            out["inverse"].append(by_probe)
+            out["own"].append(exact + by_level)
+            out["blocks"].append(exact)
+        out["squares"] = [s / fixed["variance"] for s in out["squares"]]
+        return out
+
+    return graph(call, _call_signature(effects, with_probes=True))
+
+
+def _call_signature(effects, with_probes):
+    scalar, matrix = tf.TensorSpec([], FLOAT), tf.TensorSpec([None, None], FLOAT)
+    factors = tuple(tf.TensorSpec([q, q], FLOAT) for q in effects)
+    if with_probes:
+        return [_signature(effects), factors, scalar, scalar, matrix, matrix]
+    return [_signature(effects), factors, matrix, tf.TensorSpec([], INT)]
+
+
+@functools.cache
+def compiled_log_det(effects):
+    """log|M| by probe: what is known of it, and stochastic Lanczos quadrature.
+
+    Takes signs (m, c) for all factors but the first, and the number of Lanczos steps.
+    Returns the known part and, by probe, diagonals and off-diagonals (steps, c) of the
+    tridiagonal matrices.
+    """
+
+    def call(system, factors, probes, n_steps):
+        sizes = tf.unstack(system["sizes"], num=len(effects))
+        operator = _Operator(sizes, system["own"], system["couplings"], factors)
+        norm = tf.norm(probes, axis=0)
+        empty = tf.zeros([n_steps, tf.shape(probes)[1]], FLOAT)
+
+        def body(n, v, before, beta, diagonals, others):
+            w = operator.normalised(v) - beta * before
+            alpha = tf.reduce_sum(w * v, 0)
+            w -= alpha * v
+            new = tf.norm(w, axis=0)
+            here = tf.one_hot(n, n_steps, dtype=FLOAT)[:, None]
+            scaled = tf.math.divide_no_nan(w, new)
+            return n + 1, scaled, v, new, diagonals + here * alpha, others + here * new
+
+        *_, diagonals, others = tf.while_loop(
+            lambda n, *_: n < n_steps,
+            body,
+            (
+                tf.constant(0, INT),
+                probes / norm,
+                tf.zeros_like(probes),
+                tf.zeros_like(norm),
+                empty,
+                empty,
+            ),
+            parallel_iterations=1,
+        )
+        return operator.log_det_blocks, diagonals, others
+
+    return graph(call, _call_signature(effects, with_probes=False))
+
+
+def quadrature_of_log(diagonals, others, size):
+    """z' log(S) z of every probe z of `size` signs, from its Lanczos matrix (numpy)."""
+    from scipy.linalg import eigh_tridiagonal
+
+    out = []
+    for d, e in zip(diagonals.T, others.T, strict=True):
+        short = np.flatnonzero(e < 1e-10)
+        n = short[0] + 1 if len(short) else len(d)
+        values, axes = eigh_tridiagonal(d[:n], e[: n - 1])
+        out.append(size * (axes[0] ** 2) @ np.log(np.maximum(values, 1e-12)))
+    return np.array(out)
+
+
+class System:
+    """One linear model as blocks and sparse couplings, on a device.
+
+    Parameters
+    ----------
+    own : list of ndarray of shape (J, q, q)
+        Z_j'WZ_j of each factor.
+    couplings : dict
+        For each pair r < s of factors Z_r'WZ_s as a scipy COO matrix.
+    sums : ndarray of shape (m, p + 1)
+        Z'W[X y], factor by factor, level by level.
+    border : ndarray of shape (p + 1, p + 1)
+        [X y]'W[X y].
+    n_rows : float
+    reml : bool
+    """
+
+    def __init__(self, own, couplings, sums, border, n_rows, reml):
+        self.effects = tuple(a.shape[1] for a in own)
+        self.sizes = [len(a) * a.shape[1] for a in own]
+        self._system = {
+            "sizes": tf.constant(self.sizes, INT),
+            "own": tuple(tf.convert_to_tensor(a, FLOAT) for a in own),
+            "couplings": {pair: _sparse(a) for pair, a in couplings.items()},
+            "border": tf.convert_to_tensor(border, FLOAT),
+            "sums": tf.convert_to_tensor(sums, FLOAT),
+        }
+        self._switches = tf.constant(n_rows, FLOAT), tf.constant(float(reml), FLOAT)
+        self._width = sums.shape[1]
+        # entries that one application of M touches
+        self.work = sum(self.sizes) + sum(a.nnz for a in couplings.values())
+        self._start = None
+
+    def signs(self, n, rng):
+        """Probes of random signs, (m, n)."""
+        self._start = None
+        return 2.0 * rng.integers(2, size=(sum(self.sizes), n)) - 1.0
+
+    def evaluate(self, factors, probes):
+        """See `compiled_evaluate`, as numpy."""
+        if self._start is None:
+            width = self._width + probes.shape[1]
+            self._start = tf.zeros([sum(self.sizes[1:]), width], FLOAT)
+        out = compiled_evaluate(self.effects)(
+            self._system,
+            tuple(tf.convert_to_tensor(t, FLOAT) for t in factors),
+            *self._switches,
+            tf.convert_to_tensor(probes, FLOAT),
+            self._start,
+        )
+        self._start = out.pop("start")
+        return tf.nest.map_structure(lambda t: t.numpy(), out)
+
+    def log_det(self, factors, probes, n_steps=30):
+        """log|M| and its standard error."""
+        size = sum(self.sizes[1:])
+        known, *tridiagonal = compiled_log_det(self.effects)(
+            self._system,
+            tuple(tf.convert_to_tensor(t, FLOAT) for t in factors),
+            tf.convert_to_tensor(probes[-size:], FLOAT),
+            tf.constant(min(n_steps, size), INT),
+        )
+        parts = quadrature_of_log(*(a.numpy() for a in tridiagonal), size)
+        error = parts.std(ddof=1) / np.sqrt(len(parts))
+        return float(known) + float(parts.mean()), float(error)
+
+
+def _sparse(matrix):
+    indices = np.stack([matrix.row, matrix.col], 1).astype(np.int64)
+    return tf.sparse.SparseTensor(indices, matrix.data, matrix.shape)
