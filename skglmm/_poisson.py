@@ -25,8 +25,7 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         with an array. A list is several factors; a tuple is one factor made of the
         combination of its columns (named ``"g:h"``). With None the labels come
         through ``fit(groups=)``, or the model has no random effects.
-    fixed_effects : callable, regressor, NetworkPart, RegressorPart or None, \
-default=None
+    fixed_effects : callable, regressor, NetworkPart or RegressorPart, default=None
         What the fixed part is: None for the linear model, a function that takes the
         number of inputs and returns a `keras.Model` with one linear output, or a
         regressor of scikit-learn. See the user guide, :ref:`flexible`.

@@ -74,7 +74,7 @@ class Progress:
         self._steps, self._value = self._steps + 1, value
         if self._bar is not None:
             if np.isfinite(value):
-                self._bar.set_postfix_str(f"-2 log-likelihood {value:.2f}", False)
+                self._bar.set_postfix_str(f"objective {value:.2f}", False)
             self._bar.update()
         if self._context is not None:
             context = self._context.subcontext(task_name=self._phase)
@@ -90,7 +90,7 @@ class Progress:
             if self._steps:
                 text += f", {self._steps} evaluations"
                 if np.isfinite(self._value):
-                    text += f", -2 log-likelihood {self._value:.2f}"
+                    text += f", objective {self._value:.2f}"
             print(text, flush=True)
 
 

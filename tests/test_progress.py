@@ -1,5 +1,11 @@
 """What a fit says, and what an interrupted one leaves behind."""
 
+import contextlib
+import functools
+import os
+import re
+import sys
+import threading
 import warnings
 
 import numpy as np
@@ -7,6 +13,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 import skglmm._base
+import skglmm._progress
 from skglmm import (
     MixedLinearRegressor,
     MixedLogisticRegressor,
@@ -147,3 +154,80 @@ def test_scikit_learns_callbacks_hear_of_every_evaluation(outcomes):
     assert seen[:2] == ["setup", "fit"]
     assert seen[-1] == "teardown"
     assert seen.count("estimating") == model.n_iter_
+
+
+@contextlib.contextmanager
+def terminal():
+    """Standard error as a terminal; a list of all that it has been sent."""
+    pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
+    import termios
+
+    reader, writer = pty.openpty()
+    termios.tcsetwinsize(writer, (24, 120))
+    received = []
+
+    def listen():
+        # Linux answers with an error when nobody can write any more
+        with contextlib.suppress(OSError):
+            while chunk := os.read(reader, 4096):
+                received.append(chunk.decode())
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        with os.fdopen(writer, "w") as screen, contextlib.redirect_stderr(screen):
+            yield received
+    finally:
+        thread.join()
+        os.close(reader)
+
+
+@pytest.fixture
+def eager_bars(monkeypatch):
+    """Bars that show every step at once."""
+    auto = pytest.importorskip("tqdm.auto", reason="needs tqdm")
+    monkeypatch.setattr(skglmm._progress, "_LONG", 0.0)
+    eager = functools.partial(auto.tqdm, mininterval=0.0)
+    monkeypatch.setattr(auto, "tqdm", eager)
+
+
+def test_a_terminal_has_a_bar_that_ends_at_the_optimum(outcomes, eager_bars, capsys):
+    with terminal() as received:
+        model = logistic(verbose=1).fit(*outcomes)
+    shown = "".join(received)
+    assert "MixedLogisticRegressor: estimating" in shown
+    shown = shown[: shown.index("MixedLogisticRegressor: storing")]
+    value = re.findall(r"objective (-?[\d.]+)", shown)[-1]
+    assert float(value) == pytest.approx(model.history_.min(), abs=0.005)
+    assert int(re.findall(r": (\d+) steps \[", shown)[-1]) == model.n_iter_
+    assert capsys.readouterr().out == ""
+
+
+def test_nothing_of_a_bar_stays(outcomes, eager_bars, monkeypatch):
+    with terminal() as received:
+        logistic(verbose=1).fit(*outcomes)
+    assert "".join(received).endswith("\r")
+    monkeypatch.setattr(skglmm._base, "Progress", Impatient)
+    with (
+        terminal() as received,
+        pytest.warns(ConvergenceWarning, match="interrupted after 3 evaluations"),
+    ):
+        logistic(verbose=1).fit(*outcomes)
+    assert "".join(received).endswith("\r")
+
+
+def test_a_short_fit_has_no_bar(outcomes, monkeypatch, capsys):
+    pytest.importorskip("tqdm", reason="needs tqdm")
+    monkeypatch.setattr(skglmm._progress, "_LONG", 1000.0)
+    with terminal() as received:
+        logistic(verbose=1).fit(*outcomes)
+    assert "".join(received).strip() == ""
+    assert capsys.readouterr().out == ""
+
+
+def test_without_tqdm_a_terminal_has_lines(outcomes, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with terminal() as received:
+        logistic(verbose=1).fit(*outcomes)
+    assert received == []
+    assert len(capsys.readouterr().out.splitlines()) == 4
