@@ -5,6 +5,7 @@ from skglmm._encoder import GroupEffectEncoder
 from skglmm._flexible import NetworkPart, RegressorPart
 from skglmm._linear import MixedLinearRegressor
 from skglmm._persistence import OtherVersionWarning
+from skglmm._plan import show_plan
 from skglmm._poisson import MixedPoissonRegressor
 from skglmm._summary import Summary
 
@@ -21,4 +22,5 @@ __all__ = [
     "RegressorPart",
     "Summary",
     "__version__",
+    "show_plan",
 ]

@@ -106,9 +106,9 @@ class Plan:
                 "The crossed factors are too large for this solver and response: after "
                 "the largest factor is eliminated, a dense matrix of "
                 f"{self.n_core:,} columns (at most {MAX_CORE:,}) built from "
-                f"{self.n_pairs:,} pairs of levels that meet (at most {MAX_PAIRS:,}) is left. Drop or coarsen "
-                "one of the crossed factors. (MixedLinearRegressor with solver='vi' "
-                "has no such limit.)"
+                f"{self.n_pairs:,} pairs of levels that meet (at most {MAX_PAIRS:,}) "
+                "is left. Drop or coarsen one of the crossed factors. "
+                "(MixedLinearRegressor with solver='vi' has no such limit.)"
             )
 
 

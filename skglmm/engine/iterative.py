@@ -373,7 +373,7 @@ class System:
         self._start = out.pop("start")
         return tf.nest.map_structure(lambda t: t.numpy(), out)
 
-    def log_det(self, factors, probes, n_steps=30):
+    def log_det(self, factors, probes, n_steps=25):
         """log|M| and its standard error."""
         size = sum(self.sizes[1:])
         known, *tridiagonal = compiled_log_det(self.effects)(

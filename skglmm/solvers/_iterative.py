@@ -10,9 +10,10 @@ from skglmm.solvers._coordinates import Coordinates
 from skglmm.solvers._monte_carlo import ascend, split_moves
 from skglmm.solvers._search import singular_factors
 
-_PROBES, _TURNS, _PROBES_OF_LOG_DET = 16, 4, 64
-# Probes at the end: so many at most, and for so many entries in all.
-_MOST, _BUDGET = 512, 5e7
+_PROBES, _TURNS = 16, 4
+# Probes at the end, for the variances of levels and for log|M|: so many at most, and
+# for so many entries in all.
+_MOST, _MOST_OF_LOG_DET, _BUDGET = 512, 64, 1.6e7
 # Monte Carlo error that estimates may have, in their standard errors.
 _ERROR = 0.05
 _COLLAPSED = 1e-3
@@ -103,7 +104,8 @@ class _Probes:
 
     def log_det(self, factors):
         """log|M| and its error, by signs of its own."""
-        signs = self._system.signs(_PROBES_OF_LOG_DET, self._rng)
+        n = int(np.clip(_BUDGET / self._system.work, _PROBES, _MOST_OF_LOG_DET))
+        signs = self._system.signs(n, self._rng)
         return self._system.log_det(factors, signs)
 
     def expect(self, coef, roots):
