@@ -318,10 +318,10 @@ class PredictorMixin:
         names = [term.name for term in self._terms]
         given, labels = _groups.resolve_metadata_terms(groups, table)
         if len(labels) != len(names):
+            found = f"{len(labels)} factor{'s' * (len(labels) != 1)}"
             raise ValueError(
-                f"groups has {len(labels)} factors, but the model was fitted with "
-                f"{len(names)} ({', '.join(map(repr, names))}): give the labels of "
-                "each."
+                f"groups has {found}, but the model was fitted with {len(names)} "
+                f"({', '.join(map(repr, names))}): give the labels of each."
             )
         by_name = {term.name: part for term, part in zip(given, labels, strict=True)}
         if set(by_name) == set(names):

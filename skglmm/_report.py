@@ -91,8 +91,8 @@ def sentences(messages):
     Examples
     --------
     >>> from skglmm._report import sentences
-    >>> sentences(["the fit did not converge: try again", "y holds 0.5"])
-    'The fit did not converge: try again. Y holds 0.5.'
+    >>> sentences(["the fit did not converge: try again", "the end is near"])
+    'The fit did not converge: try again. The end is near.'
     """
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in messages)
 

@@ -286,7 +286,7 @@ def test_groups_beside_x_are_needed_again(apart, data):
         ValueError, match=r"fitted with fit\(groups=...\): pass groups="
     ):
         apart.predict(X[["x0", "x1"]])
-    with pytest.raises(ValueError, match=r"1 factors, but.*with 2 \('g0', 'g1'\)"):
+    with pytest.raises(ValueError, match=r"1 factor, but.*with 2 \('g0', 'g1'\)"):
         apart.predict(X[["x0", "x1"]], groups=X["g0"])
     with pytest.raises(ValueError, match="groups has 3 rows, but X has 160"):
         apart.predict(X[["x0", "x1"]], groups=X[["g0", "g1"]].iloc[:3])

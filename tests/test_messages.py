@@ -219,7 +219,7 @@ ERRORS = {
     ),
     "one factor of two": (
         lambda: apart().predict(X[["x"]], groups=X["g"]),
-        "groups has 1 factors, but the model was fitted with 2 ('g', 'h'): give the "
+        "groups has 1 factor, but the model was fitted with 2 ('g', 'h'): give the "
         "labels of each.",
     ),
     "other factors": (
