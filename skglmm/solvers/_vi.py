@@ -53,6 +53,14 @@ class VI(BaseSolver):
         Where to compute. ``"auto"`` takes a GPU when there is one and the problem is
         large enough to gain.
 
+    Notes
+    -----
+    A linear model whose crossed factors would leave a dense matrix of more than some
+    3,500 columns is solved by conjugate gradients, with traces by random signs and the
+    log-determinant by Lanczos quadrature [3]_. Its variances and its log-likelihood
+    have a Monte Carlo error then, in ``mc_error_``; ``sampling_`` says how many signs
+    were used, and ``random_state`` makes them the same again.
+
     References
     ----------
     .. [1] Bates, D., Maechler, M., Bolker, B. and Walker, S. (2015). Fitting linear
@@ -61,6 +69,9 @@ class VI(BaseSolver):
     .. [2] Ormerod, J. T. and Wand, M. P. (2012). Gaussian variational approximate
        inference for generalized linear mixed models. Journal of Computational and
        Graphical Statistics 21(1), 2-17.
+    .. [3] Ubaru, S., Chen, J. and Saad, Y. (2017). Fast estimation of tr(f(A)) via
+       stochastic Lanczos quadrature. SIAM Journal on Matrix Analysis and Applications
+       38(4), 1075-1099.
 
     Examples
     --------
