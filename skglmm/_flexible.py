@@ -72,7 +72,8 @@ class NetworkPart(FixedPart):
     n_folds : int, default=5
         Number of networks; each leaves out one fold.
     max_iter : int, default=10
-        Most alternations of the networks and the random effects.
+        Most alternations of the networks and the random effects. One is enough where
+        speed is all, and gives no warning.
     tol : float, default=1e-3
         The alternation ends when -2 log-likelihood falls by less than this a row.
 
@@ -333,9 +334,11 @@ def resolve_part(fixed_effects):
 
 def allows_missing(fixed_effects):
     """Whether the fixed part takes missing values."""
-    if isinstance(fixed_effects, RegressorPart) or hasattr(fixed_effects, "predict"):
-        return get_tags(fixed_effects).input_tags.allow_nan
-    return False
+    if isinstance(fixed_effects, type) or not hasattr(
+        fixed_effects, "__sklearn_tags__"
+    ):
+        return False
+    return get_tags(fixed_effects).input_tags.allow_nan
 
 
 # ------------------------------------------------------------------ alternation
@@ -450,7 +453,7 @@ def alternate(part, features, problem, y, solver, center):
         mean, variance = random_part(problem, solution)
         problem = replace(problem, start=_start(solution))
     else:
-        outcome = (
+        outcome = part.max_iter > 1 and (
             f"-2 log-likelihood still fell by {gain:.3g} in the last of "
             f"{part.max_iter} alternations of fixed part and random effects: give "
             f"{type(part).__name__} a larger max_iter or tol"
@@ -460,7 +463,7 @@ def alternate(part, features, problem, y, solver, center):
         solution,
         history=np.array(history),
         n_iter=len(history),
-        outcome=solution.outcome or outcome,
+        outcome=solution.outcome or outcome or None,
     )
     return solution, origin, f, fitted
 

@@ -1,4 +1,4 @@
-"""Data sets of the mixed-model literature, and a generator of artificial ones."""
+"""Data sets of the mixed-model literature, and generators of artificial ones."""
 
 from skglmm.datasets._continuous import (
     load_dyestuff,
@@ -14,6 +14,7 @@ from skglmm.datasets._discrete import (
     load_contraception,
     load_grouseticks,
 )
+from skglmm.datasets._house_prices import make_house_prices
 from skglmm.datasets._mixed_regression import make_mixed_regression
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "load_penicillin",
     "load_radon",
     "load_sleepstudy",
+    "make_house_prices",
     "make_mixed_regression",
 ]

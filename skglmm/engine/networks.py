@@ -1,6 +1,7 @@
 """Keras networks as the fixed part: built, trained on batches, asked for values."""
 
 import random
+from contextlib import contextmanager
 from threading import Lock
 
 import keras
@@ -46,17 +47,10 @@ def build(builder, width, seed):
             f"Keras runs on {keras.backend.backend()!r}: networks are trained with "
             "TensorFlow here. Set the environment variable KERAS_BACKEND=tensorflow."
         )
-    with _SEEDS:  # Keras takes its seeds from the state of Python's own generator
-        states = random.getstate(), np.random.get_state()
-        random.seed(seed)
-        np.random.seed(seed)
-        try:
-            model = builder(width)
-            if isinstance(model, keras.Model) and not model.built:
-                model.build((None, width))
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+    with _seeded(seed):
+        model = builder(width)
+        if isinstance(model, keras.Model) and not model.built:
+            model.build((None, width))
     if not isinstance(model, keras.Model):
         raise TypeError(
             f"fixed_effects returned {type(model).__name__} for {width} inputs: a "
@@ -71,9 +65,24 @@ def build(builder, width, seed):
     return model
 
 
+@contextmanager
+def _seeded(seed):
+    """The generators that Keras takes its seeds from, and as they were afterwards."""
+    with _SEEDS:
+        states = random.getstate(), np.random.get_state()
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
 def restore(config, weights):
     """The network that `Trainer.state` describes."""
-    model = keras.models.model_from_json(config)
+    with _seeded(0):
+        model = keras.models.model_from_json(config)
     model.set_weights(weights)
     return model
 
@@ -141,9 +150,10 @@ class Trainer:
     def __init__(self, model, family, learning_rate):
         self.model, self._family = model, family
         self._optimizer = getattr(model, "optimizer", None)
-        if self._optimizer is None:
-            self._optimizer = keras.optimizers.Adam(learning_rate)
-        self._optimizer.build(model.trainable_variables)
+        with _seeded(0):
+            if self._optimizer is None:
+                self._optimizer = keras.optimizers.Adam(learning_rate)
+            self._optimizer.build(model.trainable_variables)
         self._drop_to = 1.0
         try:
             self._rate = float(self._optimizer.learning_rate)
