@@ -254,6 +254,12 @@ class BaseMixedModel(
             solution, origin, fixed_part, fitted = alternate(
                 part, features, problem, y, solver, _least_squares
             )
+            held_out = fitted.get("factor")
+            if held_out is not None:
+                fitted |= {
+                    "factor": terms[engine[held_out]].name,
+                    "fold_of_level": design.to_user(held_out, fitted["fold_of_level"]),
+                }
             fitted = FittedPart(tuple(fixed), describe(part), **fitted)
         progress.phase("storing the estimates")
         solution = _in_user_order(solution, design, factors)

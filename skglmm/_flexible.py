@@ -2,6 +2,7 @@
 
 import heapq
 from dataclasses import dataclass, field, replace
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -15,6 +16,9 @@ from sklearn.utils._param_validation import (
     StrOptions,
 )
 from sklearn.utils.validation import has_fit_parameter
+
+from skglmm import _groups
+from skglmm.solvers._conditional import condition
 
 # Levels for each fold that a factor needs before its levels are held out whole.
 _LEVELS_A_FOLD = 4
@@ -30,6 +34,7 @@ class FixedPart(BaseEstimator):
 
     _parameter_constraints: dict = {
         "n_folds": [Interval(Integral, 2, None, closed="left")],
+        "n_repeats": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
     }
@@ -70,7 +75,9 @@ class NetworkPart(FixedPart):
         Share of the training rows that decide when to stop; whole levels where the
         folds consist of whole levels.
     n_folds : int, default=5
-        Number of networks; each leaves out one fold.
+        Number of folds; each is left out by one network.
+    n_repeats : int, default=1
+        Number of divisions into folds. There is a network for each fold of each.
     max_iter : int, default=10
         Most alternations of the networks and the random effects. One is enough where
         speed is all, and gives no warning.
@@ -117,6 +124,7 @@ class NetworkPart(FixedPart):
         patience=10,
         validation_fraction=0.1,
         n_folds=5,
+        n_repeats=1,
         max_iter=10,
         tol=1e-3,
     ):
@@ -127,6 +135,7 @@ class NetworkPart(FixedPart):
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.n_folds = n_folds
+        self.n_repeats = n_repeats
         self.max_iter = max_iter
         self.tol = tol
 
@@ -163,7 +172,9 @@ class RegressorPart(FixedPart):
         Most reweighted fits in each alternation, for families other than the normal
         one; the first alternation has three more.
     n_folds : int, default=5
-        Number of regressors; each leaves out one fold.
+        Number of folds; each is left out by one regressor.
+    n_repeats : int, default=3
+        Number of divisions into folds. There is a regressor for each fold of each.
     max_iter : int, default=10
         Most alternations of the regressors and the random effects.
     tol : float, default=1e-3
@@ -190,10 +201,20 @@ class RegressorPart(FixedPart):
         "n_steps": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, regressor, *, n_steps=3, n_folds=5, max_iter=10, tol=1e-3):
+    def __init__(
+        self,
+        regressor,
+        *,
+        n_steps=3,
+        n_folds=5,
+        n_repeats=3,
+        max_iter=10,
+        tol=1e-3,
+    ):
         self.regressor = regressor
         self.n_steps = n_steps
         self.n_folds = n_folds
+        self.n_repeats = n_repeats
         self.max_iter = max_iter
         self.tol = tol
 
@@ -228,6 +249,12 @@ class FittedPart:
         Of the inputs of networks.
     shift, scale : float
         A prediction is ``shift + scale * output``.
+    factor : str, int or None
+        The factor whose levels were held out whole.
+    fold_of_level : ndarray of shape (n_repeats, n_levels) or None
+        Which of the models of each repeat has not seen a level.
+    levels : tuple of float
+        What is added to each model's predictions, so that all have the same mean.
     """
 
     columns: tuple
@@ -238,6 +265,9 @@ class FittedPart:
     spread: np.ndarray | None = None
     shift: float = 0.0
     scale: float = 1.0
+    factor: object = None
+    fold_of_level: np.ndarray | None = None
+    levels: tuple = ()
     live: list = field(default_factory=list, repr=False, compare=False)
 
     def state(self):
@@ -246,27 +276,55 @@ class FittedPart:
         del content["live"]
         return content
 
-    def predict(self, table):
+    def predict(self, table, codes):
         """Fixed part of each row of a table, less the intercept.
+
+        It is the average of the models that have not seen the level of the row, since
+        the effect of the level is relative to these, and of all models for other rows.
 
         Parameters
         ----------
         table : Table
+        codes : ndarray of shape (n_rows,) or None
+            Level of `factor` in each row, -1 where it is unseen.
 
         Returns
         -------
         f : ndarray of shape (n_rows,)
         """
+        models, features = self._models(table)
+        f = np.full(table.n_rows, 0.0)
+        if self.fold_of_level is None:
+            for model, level in zip(models, self.levels, strict=True):
+                f += (model(features) + level) / len(models)
+            return f
+        n_repeats, n_levels = self.fold_of_level.shape
+        known = (codes >= 0) & (codes < n_levels)
+        other = np.flatnonzero(~known)
+        for k, model in enumerate(models):
+            repeat, fold = divmod(k, len(models) // n_repeats)
+            own = np.append(self.fold_of_level[repeat] == fold, False)
+            rows = np.flatnonzero(own[np.where(known, codes, -1)])
+            for at, share in ((rows, n_repeats), (other, len(models))):
+                if len(at):
+                    f[at] += (model(take(features, at)) + self.levels[k]) / share
+        return f
+
+    def _models(self, table):
+        """Functions that predict from features, and the features of a table."""
         if self.regressors:
-            features = _columns(table, self.columns)
-            return np.mean([_values(r, features) for r in self.regressors], axis=0)
+            models = [partial(_values, model) for model in self.regressors]
+            return models, _columns(table, self.columns)
         from skglmm.engine import networks
 
         if not self.live:
             self.live.extend(networks.restore(*state) for state in self.networks)
-        inputs = (table.numeric(self.columns) - self.center) / self.spread
-        output = np.mean([networks.values(m, inputs) for m in self.live], axis=0)
-        return self.shift + self.scale * output
+
+        def scaled(network, inputs):
+            return self.shift + self.scale * networks.values(network, inputs)
+
+        models = [partial(scaled, network) for network in self.live]
+        return models, (table.numeric(self.columns) - self.center) / self.spread
 
 
 class FlexibleMixin:
@@ -291,12 +349,28 @@ class FlexibleMixin:
         del self.coef_, self.coef_names_
         self.aic_ = self.bic_ = np.nan
 
-    def _offset_with_part(self, offset, table):
+    def _offset_with_part(self, offset, table, codes):
+        """Offset and fixed part, for levels (-1: unseen) of each factor."""
         fitted = vars(self).get("_fixed_part")
         if fitted is None:
             return offset
-        values = fitted.predict(table)
+        names = [term.name for term in self._terms]
+        held_out = fitted.factor is not None
+        values = fitted.predict(
+            table, codes[names.index(fitted.factor)] if held_out else None
+        )
         return values if offset is None else values + offset
+
+    def _part_of_levels(self, table, labels):
+        """What the fixed part of levels seen in fit has beyond that of unseen ones."""
+        fitted = vars(self).get("_fixed_part")
+        if fitted is None or fitted.factor is None:
+            return 0.0
+        names = [term.name for term in self._terms]
+        parts = labels[names.index(fitted.factor)]
+        codes = _groups.lookup(self.random_effects_[fitted.factor].index, parts)
+        unseen = np.full_like(codes, -1)
+        return fitted.predict(table, codes) - fitted.predict(table, unseen)
 
 
 def resolve_part(fixed_effects):
@@ -355,10 +429,12 @@ class Data:
     y, weight : ndarray of shape (n_rows,)
         For the linear model y is less the offset.
     offset, trials : ndarray of shape (n_rows,) or None
-    folds : ndarray of shape (n_rows,)
-        Fold of each row, 0, 1, ...
+    folds : ndarray of shape (n_repeats, n_rows)
+        Fold of each row, 0, 1, ..., once for each division.
     units : ndarray of shape (n_rows,)
         Rows of one number are left out together.
+    aligned : bool
+        Whether the level of the fixed part is left to the intercept.
     random : RandomState
     """
 
@@ -370,13 +446,42 @@ class Data:
     trials: np.ndarray | None
     folds: np.ndarray
     units: np.ndarray
+    aligned: bool
     random: np.random.RandomState
 
     def fold_rows(self):
-        """Rows of each fold and all others."""
-        for fold in range(self.folds.max() + 1):
-            inside = self.folds == fold
-            yield np.flatnonzero(inside), np.flatnonzero(~inside)
+        """Rows of each fold of each division, and all others."""
+        for folds in self.folds:
+            for fold in range(folds.max() + 1):
+                inside = folds == fold
+                yield np.flatnonzero(inside), np.flatnonzero(~inside)
+
+    def cross_fitted(self, own):
+        """Predictions f (n_rows,) for each row by models that have not seen it.
+
+        The levels of the models differ by the mean effect of the levels that each has
+        seen, which would add to the variance between folds; so all are moved to the
+        same mean over all rows, where there is an intercept to find the right one.
+
+        Parameters
+        ----------
+        own : list of ndarray of shape (n_rows,)
+            Predictions of each model for all rows.
+
+        Returns
+        -------
+        f : ndarray of shape (n_rows,)
+        levels : ndarray of shape (n_models,)
+            What was added to the predictions of each model.
+        """
+        means = np.array([self.weight @ values for values in own]) / self.weight.sum()
+        levels = (means.mean() - means) * self.aligned
+        f = np.zeros(len(self.y))
+        for (inside, _), values, level in zip(
+            self.fold_rows(), own, levels, strict=True
+        ):
+            f[inside] += (values[inside] + level) / len(self.folds)
+        return f, levels
 
 
 def alternate(part, features, problem, y, solver, center):
@@ -387,14 +492,16 @@ def alternate(part, features, problem, y, solver, center):
     the covariances and the noise. It is computed after each alternation; the least
     value ends up in the model.
 
-    1. The models of the folds are fitted given mean and variance of each row's random
-       part (first: zero), each without the rows of one fold, whose f it predicts.
-    2. The solver finds covariances and noise given f, and with them the posterior of
-       the random effects.
+    1. The models of the folds are fitted, each without the rows of one fold, whose f it
+       predicts, given mean and variance of each row's random part (first: zero).
+    2. The solver finds covariances and noise given f.
+    3. With these, each model's own predictions for the rows it was fitted to give it
+       the random part of these rows for the next turn. Nothing of the rows that are
+       held out comes back to it but through the few parameters of step 2.
 
-    The first is the M step of an EM algorithm in which the random effects are the
-    missing data, so that errors common to a level are taken off slowly; the start from
-    plain least squares is consistent.
+    The first and third are EM steps in which the random effects are the missing data,
+    so that errors common to a level are taken off slowly; the start from plain least
+    squares is consistent.
 
     Parameters
     ----------
@@ -416,12 +523,16 @@ def alternate(part, features, problem, y, solver, center):
     f : ndarray of shape (n_rows,)
         Cross-fitted predictions.
     fitted : dict
-        Content of `FittedPart`.
+        Content of `FittedPart`, with the number of the factor and the folds of its
+        levels in the order of the design.
     """
     random = np.random.RandomState(problem.seed)
-    folds, units = assign_folds(
-        problem.design.factors, problem.weight, part.n_folds, random
-    )
+    repeats = [
+        assign_folds(problem.design.factors, problem.weight, part.n_folds, random)
+        for _ in range(part.n_repeats)
+    ]
+    _, units, held_out = repeats[0]
+    folds = np.stack([repeat[0] for repeat in repeats])
     data = Data(
         features=features,
         family=problem.family,
@@ -431,14 +542,18 @@ def alternate(part, features, problem, y, solver, center):
         trials=problem.trials,
         folds=folds,
         units=units,
+        aligned=problem.border.shape[1] > 1,
         random=random,
     )
     models = part.begin(data)
-    mean, variance = np.zeros(len(y)), np.zeros(len(y))
+    zero = np.zeros(len(y)), np.zeros(len(y))
+    rows = list(data.fold_rows())
+    known = Known(zero, [zero] * len(rows))
     history, best, outcome = [], None, None
     enough = part.tol * problem.weight.sum()
     for _ in range(part.max_iter):
-        f = models.step(mean, variance)
+        own = models.step(known)
+        f, levels = data.cross_fitted(own)
         current, origin = _given(problem, y, f, center)
         solution = solver.solve(current)
         objective = -2.0 * solution.log_likelihood
@@ -448,10 +563,20 @@ def alternate(part, features, problem, y, solver, center):
         history.append(objective)
         if best is None or objective < best[0]:
             best = objective, solution, origin, f, models.state()
+            best[-1]["levels"] = tuple(levels.tolist())
         if not problem.design.factors or gain < enough:
             break
-        mean, variance = random_part(problem, solution)
-        problem = replace(problem, start=_start(solution))
+        problem = replace(problem, start=_factors(solution, 1e-3))
+        intercept = current.border[:, :-1] @ (solution.coef + origin)
+        known = Known(
+            random_part(problem, solution.means, solution.posteriors),
+            [
+                _conditional(
+                    data, problem, solver, solution, values + level + intercept, inside
+                )
+                for (inside, _), values, level in zip(rows, own, levels, strict=True)
+            ],
+        )
     else:
         outcome = part.max_iter > 1 and (
             f"-2 log-likelihood still fell by {gain:.3g} in the last of "
@@ -465,6 +590,11 @@ def alternate(part, features, problem, y, solver, center):
         n_iter=len(history),
         outcome=solution.outcome or outcome or None,
     )
+    if held_out is not None:
+        n_levels = problem.design.factors[held_out].n_levels
+        of_level = np.empty((len(folds), n_levels), dtype=np.intp)
+        of_level[:, units] = folds
+        fitted |= {"factor": held_out, "fold_of_level": of_level}
     return solution, origin, f, fitted
 
 
@@ -487,14 +617,17 @@ def assign_folds(factors, weight, n_folds, random):
     -------
     folds, units : ndarray of int of shape (n_rows,)
         Fold of each row, and the level, or the row itself, that is held out whole.
+    held_out : int or None
+        Number of the factor whose levels are held out.
     """
     n_rows = len(weight)
     n_folds = min(n_folds, n_rows)
-    usable = [f for f in factors if f.n_levels >= _LEVELS_A_FOLD * n_folds]
+    enough = _LEVELS_A_FOLD * n_folds
+    usable = [r for r, f in enumerate(factors) if f.n_levels >= enough]
     if not usable:
-        units = np.arange(n_rows)
-        return random.permutation(n_rows) % n_folds, units
-    units = min(usable, key=lambda f: f.n_levels).codes
+        return random.permutation(n_rows) % n_folds, np.arange(n_rows), None
+    held_out = min(usable, key=lambda r: factors[r].n_levels)
+    units = factors[held_out].codes
     sizes = np.bincount(units, weight)
     order = random.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
@@ -504,10 +637,45 @@ def assign_folds(factors, weight, n_folds, random):
         load, fold = lightest[0]
         of_level[level] = fold
         heapq.heapreplace(lightest, (load + sizes[level], fold))
-    return of_level[units], units
+    return of_level[units], units, held_out
 
 
-def random_part(problem, solution):
+@dataclass(frozen=True)
+class Known:
+    """What the fixed part is told of the random part of each row.
+
+    Parameters
+    ----------
+    by_all : tuple of two ndarray of shape (n_rows,)
+        Posterior mean and variance given the cross-fitted predictions of all rows.
+    by_fold : list of tuple of two ndarray of shape (n_rows,)
+        The same for each model, given the rows it was fitted to.
+    """
+
+    by_all: tuple
+    by_fold: list
+
+
+def _conditional(data, problem, solver, solution, f, held_out):
+    """Random part of each row given f and the covariances, from the other rows."""
+    linear = problem.family == "gaussian"
+    offset, weight = None, problem.weight.copy()
+    weight[held_out] = 0.0
+    if not linear:
+        offset = f if problem.offset is None else problem.offset + f
+    current = replace(
+        problem,
+        border=(data.y - f if linear else data.y)[:, None],
+        weight=weight,
+        offset=offset,
+        reml=False,
+    )
+    means, posteriors = condition(current, solver, _factors(solution, 1e-10))
+    scale = solution.noise_variance or 1.0
+    return random_part(problem, means, [scale * block for block in posteriors])
+
+
+def random_part(problem, means, posteriors):
     """Posterior mean and variance of each row's random effects.
 
     The factors are taken as independent of each other given the data.
@@ -521,8 +689,8 @@ def random_part(problem, solution):
     for factor, z, b, blocks in zip(
         problem.design.factors,
         problem.z,
-        solution.means,
-        solution.posteriors,
+        means,
+        posteriors,
         strict=True,
     ):
         z = np.ones((n_rows, 1)) if z is None else z
@@ -541,11 +709,11 @@ def _given(problem, y, f, center):
     return replace(problem, border=border), origin
 
 
-def _start(solution):
+def _factors(solution, least):
     """Relative factors T_r of a solution, off zero, which is stationary."""
     scale = solution.noise_variance or 1.0
     return tuple(
-        np.linalg.cholesky(sigma / scale + 1e-3 * np.eye(len(sigma)))
+        np.linalg.cholesky(sigma / scale + least * np.eye(len(sigma)))
         for sigma in solution.covariances
     )
 
@@ -574,7 +742,11 @@ class _Networks:
         else:
             start = networks.suggested(data.family, y, data.trials) - offset
             self._shift = weight @ start / total
-        seeds = data.random.randint(2**31 - 1, size=data.folds.max() + 1)
+        self._rows = [
+            _held_out(data, outside, part.validation_fraction)
+            for _, outside in data.fold_rows()
+        ]
+        seeds = data.random.randint(2**31 - 1, size=len(self._rows))
         self._trainers = [
             networks.Trainer(
                 networks.build(part.build, features.shape[1], int(seed)),
@@ -586,31 +758,25 @@ class _Networks:
         # what cannot be read back is found out before the training, not after
         networks.restore(*self._trainers[0].state())
         self._values = networks.values
-        self._rows = [
-            (inside, *_held_out(data, outside, part.validation_fraction))
-            for inside, outside in data.fold_rows()
-        ]
         size = part.batch_size
         self._batch = min(max(len(y) // 64, 16), 256) if size == "auto" else size
 
-    def step(self, mean, variance):
-        """Train all networks given the random part; cross-fitted predictions."""
+    def step(self, known):
+        """Train all networks given the random part; their predictions."""
         data, part = self._data, self._part
-        y, known = data.y, mean + self._shift
-        if data.family == "gaussian":
-            y, known = (y - known) / self._scale, np.zeros_like(y)
-        elif data.offset is not None:
-            known = known + data.offset
-        trials = np.ones_like(y) if data.trials is None else data.trials
+        trials = np.ones_like(data.y) if data.trials is None else data.trials
         weight = data.weight / data.weight.mean()
-        columns = np.stack([y, trials, known, variance, weight])
-        f = np.empty(len(y))
-        for trainer, (inside, rows, held_out) in zip(
-            self._trainers, self._rows, strict=True
+        for trainer, (mean, variance), (rows, held_out) in zip(
+            self._trainers, known.by_fold, self._rows, strict=True
         ):
+            y, at = data.y, mean + self._shift
+            if data.family == "gaussian":
+                y, at = (y - at) / self._scale, np.zeros_like(y)
+            elif data.offset is not None:
+                at = at + data.offset
             trainer.train(
                 self._inputs,
-                columns,
+                np.stack([y, trials, at, variance, weight]),
                 rows,
                 held_out,
                 part.epochs,
@@ -618,8 +784,10 @@ class _Networks:
                 part.patience,
                 data.random,
             )
-            f[inside] = self._values(trainer.model, self._inputs[inside])
-        return self._shift + self._scale * f
+        return [
+            self._shift + self._scale * self._values(trainer.model, self._inputs)
+            for trainer in self._trainers
+        ]
 
     def state(self):
         """Content of `FittedPart`."""
@@ -636,58 +804,72 @@ class _Regressors:
     """A regressor for each fold."""
 
     def __init__(self, part, data):
-        self._part, self._data, self._f = part, data, None
-        self._fold_rows = list(data.fold_rows())
+        self._part, self._data, self._own = part, data, None
         self._models = [
-            _seeded(clone(part.regressor), data.random) for _ in self._fold_rows
+            _seeded(clone(part.regressor), data.random) for _ in data.fold_rows()
         ]
 
-    def step(self, mean, variance):
-        """Fit all regressors given the random part; cross-fitted predictions."""
+    def step(self, known):
+        """Fit all regressors given the random part; their predictions."""
         data = self._data
         if data.family == "gaussian":
             even = np.all(data.weight == data.weight[0])
             weight = None if even else data.weight
-            self._f, self._models = self._cross_fit(data.y - mean, weight)
-            return self._f
-        from skglmm.engine import networks
-
-        known = mean if data.offset is None else mean + data.offset
-        f, models, n_steps = self._f, self._models, self._part.n_steps
-        best = -np.inf
-        if f is None:
+            work = ((data.y - mean, weight) for mean, _ in known.by_fold)
+            own, self._models = self._fit(work)
+            return own
+        n_steps, best = self._part.n_steps, -np.inf
+        own, models = self._own, self._models
+        if own is None:
             n_steps += _FIRST_STEPS
-            f = networks.suggested(data.family, data.y, data.trials) - known
+            own = [self._suggested()] * len(models)
         for k in range(n_steps + 1):
-            density, move, weight = networks.working(
-                data.family, data.y, data.trials, f + known, variance
-            )
-            value = data.weight @ density
+            f = data.cross_fitted(own)[0]
+            value = data.weight @ self._working(f, *known.by_all)[0]
             # the first values come from the responses themselves
-            if k or self._f is not None:
+            if k or self._own is not None:
                 if value <= best:
                     break
-                best, self._f, self._models = value, f, models
+                best, self._own, self._models = value, own, models
             if k < n_steps:
-                f, models = self._cross_fit(f + move, data.weight * weight)
-        return self._f
+                steps = (self._working(f, *part) for part in known.by_fold)
+                own, models = self._fit(
+                    (f + move, data.weight * weight) for _, move, weight in steps
+                )
+        return self._own
+
+    def _suggested(self):
+        from skglmm.engine import networks
+
+        data = self._data
+        offset = 0.0 if data.offset is None else data.offset
+        return networks.suggested(data.family, data.y, data.trials) - offset
+
+    def _working(self, f, mean, variance):
+        from skglmm.engine import networks
+
+        data = self._data
+        at = f + mean if data.offset is None else f + mean + data.offset
+        return networks.working(data.family, data.y, data.trials, at, variance)
 
     def state(self):
         """Content of `FittedPart`."""
         return {"regressors": tuple(self._models)}
 
-    def _cross_fit(self, target, weight):
-        features, f = self._data.features, np.empty(len(target))
-        models = []
-        for model, (inside, outside) in zip(self._models, self._fold_rows, strict=True):
+    def _fit(self, work):
+        """Models of all folds, each given its target and weight, and their f."""
+        features, models = self._data.features, []
+        for model, (_, outside), (target, weight) in zip(
+            self._models, self._data.fold_rows(), work, strict=True
+        ):
             options = {}
             if weight is not None:
                 options = {_weight_name(model): weight[outside]}
             model = clone(model)
-            model.fit(take(features, outside), target[outside], **options)
-            f[inside] = _values(model, take(features, inside))
-            models.append(model)
-        return f, models
+            models.append(
+                model.fit(take(features, outside), target[outside], **options)
+            )
+        return [_values(model, features) for model in models], models
 
 
 def _held_out(data, rows, share):

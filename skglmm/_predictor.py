@@ -255,7 +255,7 @@ class PredictorMixin:
             codes = self._known_levels(labels)
         rows = Rows(
             X=table.numeric(self._fixed_columns),
-            offset=self._offset_with_part(row_offset(special), table),
+            offset=self._offset_with_part(row_offset(special), table, codes),
             coef=np.ravel(getattr(self, "coef_", ())),
             intercept=float(np.ravel(self.intercept_)[0]),
             half=self._coef_half,

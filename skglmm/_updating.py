@@ -103,7 +103,7 @@ class UpdateMixin:
             warn(sentences(messages))
 
         scale = np.sqrt(getattr(self, "noise_variance_", 1.0))
-        offset, parts = at_population.mean(), []
+        offset, parts = at_population.mean() + self._part_of_levels(table, labels), []
         for term, columns in zip(self._terms, labels, strict=True):
             codes, levels = _groups.encode(columns, term.name)
             known = _groups.lookup(self.random_effects_[term.name].index, columns)

@@ -39,7 +39,7 @@ FAMILIES = {
     "logistic": MixedLogisticRegressor,
     "binomial": MixedBinomialRegressor,
 }
-QUICK = {"epochs": 60, "patience": 5, "tol": 0.01}
+QUICK = {"epochs": 100, "patience": 8, "tol": 0.01}
 
 
 def problem(family="gaussian", n=600, n_groups=30, seed=0, curve=np.sin):
@@ -122,21 +122,66 @@ def test_a_level_is_predicted_by_models_that_have_not_seen_it():
     level = X["g"].to_numpy()
     assert len(Recorder.calls) >= 5
     for fitted, asked in Recorder.calls:
-        assert not set(level[list(fitted)]) & set(level[list(asked)])
-        assert fitted | asked == set(range(len(X)))
+        held_out = sorted(asked - fitted)
+        assert asked == set(range(len(X)))
+        assert not set(level[list(fitted)]) & set(level[held_out])
+    # each row is predicted by the models that have not been fitted to it, and no other
+    f, n = np.zeros(len(X)), np.zeros(len(X))
+    for fitted, asked in Recorder.calls[:15]:
+        held_out = sorted(asked - fitted)
+        f[held_out] += y[sorted(fitted)].mean()
+        n[held_out] += 1
+    assert_array_equal(n, 3)
+    Recorder.calls.clear()
+    one = RegressorPart(Recorder(), max_iter=1)
+    model = MixedLinearRegressor("g", fixed_effects=one, random_state=0).fit(X, y)
+    fixed = model.predict(X) - model.random_effects_["g"].loc[level, "Intercept"]
+    # all are constants, and moved to the same mean
+    assert_allclose(fixed, fixed.iloc[0], atol=1e-12)
+
+
+def test_a_column_of_the_group_does_not_take_its_effect_away():
+    # deep trees know each group by z, which says nothing of its effect
+    rng = np.random.default_rng(0)
+    g = rng.integers(0, 60, 1200)
+    X = pd.DataFrame({"z": rng.uniform(size=60)[g], "g": g})
+    b = rng.standard_normal(60)
+    y = b[g] + 0.5 * rng.standard_normal(1200)
+    exact = MixedLinearRegressor("g").fit(X[["g"]], y)
+    trees = DecisionTreeRegressor()
+    model = MixedLinearRegressor("g", fixed_effects=trees, random_state=0).fit(X, y)
+    stds = [m.variance_components_["std"].to_numpy() for m in (model, exact)]
+    assert stds[0][0] > 0.95 * stds[1][0]
+    assert_allclose(stds[0][1], stds[1][1], rtol=0.01)
+    # nor is the effect counted twice, in the fixed part and in the random one
+    assert np.sqrt(np.mean((model.predict(X) - b[g]) ** 2)) < 0.2
+
+
+def test_levels_of_the_models_do_not_add_to_the_variance_between_groups():
+    X, y = problem(n=2000, n_groups=100, curve=np.zeros_like)
+    X = X[["x0", "g"]]
+    part = RegressorPart(LinearRegression(), n_repeats=1)
+    model = MixedLinearRegressor("g", fixed_effects=part, random_state=0).fit(X, y)
+    linear = MixedLinearRegressor("g").fit(X, y)
+    stds = [m.variance_components_["std"] for m in (model, linear)]
+    assert_allclose(*stds, rtol=3e-3)
+    assert_allclose(model.predict(X), linear.predict(X), atol=0.05)
 
 
 def test_few_levels_are_not_held_out_whole():
     factor = Factor(np.arange(100) % 6, 6)
-    folds, units = assign_folds([factor], np.ones(100), 5, np.random.RandomState(0))
+    random = np.random.RandomState(0)
+    folds, units, held_out = assign_folds([factor], np.ones(100), 5, random)
     assert_array_equal(np.bincount(folds), 20)
     assert len(set(units)) == 100
+    assert held_out is None
 
 
 def test_folds_are_of_the_factor_with_the_fewest_levels_that_are_enough():
     rng = np.random.RandomState(0)
     factors = [Factor(rng.randint(k, size=5000), k) for k in (8, 40, 700)]
-    folds, units = assign_folds(factors, np.ones(5000), 5, rng)
+    folds, units, held_out = assign_folds(factors, np.ones(5000), 5, rng)
+    assert held_out == 1
     assert_array_equal(units, factors[1].codes)
     assert pd.Series(folds).groupby(units).nunique().max() == 1
     sizes = np.bincount(folds)
@@ -194,7 +239,9 @@ def test_reweighted_lines_are_a_poisson_regression():
     assert_allclose(model.linear_predictor(X), np.log(glm.predict(X)), atol=0.03)
 
 
-@pytest.mark.parametrize("family", ["poisson", "logistic"])
+@pytest.mark.parametrize(
+    "family", ["poisson", pytest.param("logistic", marks=pytest.mark.slow)]
+)
 def test_a_network_without_hidden_layers_is_a_linear_model(family):
     X, y = problem(family, n=1500, n_groups=1500, curve=lambda v: 0.3 * v)
     X = X[["x0", "x1"]]
@@ -213,7 +260,7 @@ def test_a_network_without_hidden_layers_is_a_linear_model(family):
 
 @pytest.fixture(scope="module")
 def curved():
-    return problem(n=1500, n_groups=60)
+    return problem(n=2000, n_groups=60)
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +348,22 @@ def test_rows_are_predicted_alike_alone_and_together(curved, fitted):
     X = curved[0][["x0", "x1", "g"]]
     together = fitted.predict(X)
     assert_allclose(fitted.predict(X[10:17]), together[10:17], rtol=1e-6, atol=1e-6)
+
+
+def test_rows_of_seen_levels_update_them_relative_to_their_own_model():
+    X, y = problem(n=900, n_groups=30)
+    X, trees = X[["x0", "x1", "g"]], DecisionTreeRegressor(max_depth=5)
+    model = MixedLinearRegressor("g", fixed_effects=trees, random_state=0)
+    model.fit(X[:600], y[:600])
+    of_level = 600 + np.flatnonzero(X["g"][600:] == 3)
+    new, target = X.iloc[of_level], y[of_level]
+    updated = model.update_random_effects(new, target)
+    # the posterior of the fit is the prior of the update
+    before = model.random_effects_["g"].loc[3, "Intercept"]
+    variance = model.random_effects_std_["g"].loc[3, "Intercept"] ** 2
+    rest = target - model.predict(new)
+    gain = rest.sum() / (len(new) + model.noise_variance_ / variance)
+    assert_allclose(updated.random_effects_["g"].loc[3, "Intercept"], before + gain)
 
 
 def test_new_rows_update_the_effects(curved, fitted):

@@ -7,8 +7,8 @@ from skglmm.solvers._generalized import settle_nodes
 from skglmm.solvers._laplace import Laplace
 
 
-def condition(problem, solver):
-    """Means (q, J) and covariances (q, q, J) of effects that are N(0, I) before.
+def condition(problem, solver, factors=None):
+    """Means (q, J) and covariances (q, q, J) of effects that are N(0, T T') before.
 
     Parameters
     ----------
@@ -17,20 +17,23 @@ def condition(problem, solver):
     solver : BaseSolver
         Whose notion of a posterior to use: `Laplace` takes the mode, all others the
         best Gaussian; for the linear model they are the same.
+    factors : tuple of ndarray of shape (q, q), default=None
+        Lower triangular T of each factor; None means that all are the identity.
 
     Returns
     -------
     means, covariances : tuples of ndarray
     """
-    unit = [np.eye(factor.n_effects) for factor in problem.design.factors]
+    if factors is None:
+        factors = [np.eye(factor.n_effects) for factor in problem.design.factors]
     if problem.family == "gaussian":
         with open_objective(problem, solver.device) as (run, objective):
-            out = objective.evaluate(run.theta(unit))
+            out = objective.evaluate(run.theta(factors))
         return out["means"], out["posterior"]
     from skglmm.engine import generalized
 
     with generalized.open_session(problem, solver.device) as run:
-        theta = run.theta(unit)
+        theta = run.theta(factors)
         if isinstance(solver, Laplace):
             objective = generalized.Laplace(run, problem.family, 1)
             out = objective.minimize(theta, 1, 1e-8, False)[1]
