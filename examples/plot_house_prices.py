@@ -108,14 +108,12 @@ pd.DataFrame(rows).T.round(3)
 # and drawn far towards zero; those of many are left where they are.
 
 best = models["network, groups"]
-known = X[train].assign(zip="none of these")  # an unseen label adds nothing
-unexplained = y[train] - best.predict(known)
+effect = best[-1].random_effects_["zip"]["Intercept"]
+zips = X["zip"][train]
+surface = best.predict(X[train]) - effect[zips].to_numpy()
+unexplained = (y[train] - surface).groupby(zips)
 table = pd.DataFrame(
-    {
-        "sales": X[train].groupby("zip").size(),
-        "mean": unexplained.groupby(X["zip"][train]).mean(),
-        "effect": best[-1].random_effects_["zip"]["Intercept"],
-    }
+    {"sales": unexplained.size(), "mean": unexplained.mean(), "effect": effect}
 )
 figure, axis = plt.subplots(figsize=(6.5, 5))
 limits = table["mean"].min(), table["mean"].max()

@@ -67,14 +67,16 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         terminal or notebook where tqdm is installed; elsewhere it prints a line for
         each phase.
     random_state : int, RandomState instance or None, default=None
-        Of the draws of ``solver="mcem"``; the other solvers use no random numbers.
+        Of the draws of ``solver="mcem"`` and of what is random in `fixed_effects`;
+        otherwise no random numbers are used.
 
     Attributes
     ----------
     classes_ : ndarray of shape (2,)
         The two classes; probabilities and coefficients are those of the second.
     coef_ : ndarray of shape (1, n_fixed)
-        Fixed effects, one per fixed column in input order.
+        Fixed effects, one per fixed column in input order. Absent if
+        `fixed_effects` is given.
     intercept_ : ndarray of shape (1,)
         Fixed intercept, 0.0 without one.
     coef_names_ : list of str
@@ -431,12 +433,14 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         terminal or notebook where tqdm is installed; elsewhere it prints a line for
         each phase.
     random_state : int, RandomState instance or None, default=None
-        Of the draws of ``solver="mcem"``; the other solvers use no random numbers.
+        Of the draws of ``solver="mcem"`` and of what is random in `fixed_effects`;
+        otherwise no random numbers are used.
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_fixed,)
-        Fixed effects, one per fixed column in input order.
+        Fixed effects, one per fixed column in input order. Absent if
+        `fixed_effects` is given.
     intercept_ : float
         Fixed intercept, 0.0 without one.
     coef_names_ : list of str

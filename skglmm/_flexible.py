@@ -50,7 +50,8 @@ class NetworkPart(FixedPart):
     and the variance that they have given the data. Training stops when the expected
     log-likelihood of rows that were held out no longer rises; it goes on at a fifth of
     the learning rate twice before it ends. One network is trained for each fold
-    (cross-fitting); the average of the networks predicts.
+    (cross-fitting). Levels that were seen in fit are predicted by the networks that
+    have not seen them, others by the average of all.
 
     Inputs are centred and scaled before they reach the network, and so is the target
     of the linear model. A new network is built for each fold.
@@ -160,7 +161,8 @@ class RegressorPart(FixedPart):
     cross-fitted predictions f and in the mean over the random effects, it is fitted to
     :math:`f + s / w` with the weights w, as long as the expected log-likelihood of the
     cross-fitted predictions rises. One regressor is fitted for each fold
-    (cross-fitting); their average predicts.
+    (cross-fitting). Levels that were seen in fit are predicted by the regressors that
+    have not seen them, others by the average of all.
 
     Parameters
     ----------

@@ -64,7 +64,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     Attributes
     ----------
     coef_ : ndarray of shape (n_fixed,)
-        Fixed effects, one per fixed column in input order.
+        Fixed effects, one per fixed column in input order. Absent if
+        `fixed_effects` is given.
     intercept_ : float
         Fixed intercept, 0.0 without one.
     coef_names_ : list of str
