@@ -29,6 +29,7 @@ from skglmm._flexible import (
     resolve_part,
     take,
 )
+from skglmm._missing import MissingMixin, check_gaps, impute
 from skglmm._persistence import PersistenceMixin
 from skglmm._prediction import row_offset, row_values
 from skglmm._predictor import PredictorMixin
@@ -44,6 +45,7 @@ from skglmm.solvers._base import Problem
 class BaseMixedModel(
     PersistenceMixin,
     FlexibleMixin,
+    MissingMixin,
     SummaryMixin,
     UpdateMixin,
     PredictorMixin,
@@ -76,7 +78,8 @@ class BaseMixedModel(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = self.groups is not None
-        tags.input_tags.allow_nan = allows_missing(self.fixed_effects)
+        gaps = self.missing == "model"
+        tags.input_tags.allow_nan = gaps or allows_missing(self.fixed_effects)
         return tags
 
     def set_params(self, **params):
@@ -170,7 +173,7 @@ class BaseMixedModel(
         if part is not None:
             features = part.read(table, fixed)
             numeric = sorted({at for term in terms for at in term.slopes})
-        design_matrix = table.numeric(numeric)
+        design_matrix = self._read_fixed(table, numeric, terms, part)
         special = {
             name: table.numeric([at], name)[:, 0] for name, at in columns.items()
         }
@@ -201,7 +204,11 @@ class BaseMixedModel(
         progress.phase("sorting the rows")
         solver = self._resolve_solver()
         linear_vi = family.name == "gaussian" and isinstance(solver, VI)
-        design = build_design(factors, iterative=linear_vi)
+        names = [table.effect_name(at) for at in fixed] if part is None else []
+        gaps = np.isnan(design_matrix).any()
+        if gaps:
+            check_gaps(design_matrix, names, factors, terms, solver)
+        design = build_design(factors, iterative=linear_vi and not gaps)
         y, weight, design_matrix = map(design.rows, (y, weight, design_matrix))
         offset, trials = (v if v is None else design.rows(v) for v in (offset, trials))
         place = {at: k for k, at in enumerate(numeric)}
@@ -217,6 +224,10 @@ class BaseMixedModel(
         if part is not None:
             features = take(features, design.rows(rows))
             design_matrix = design_matrix[:, :0]
+        with_gaps = design_matrix
+        if gaps:
+            means = np.nanmean(with_gaps, axis=0)
+            design_matrix = np.where(np.isnan(with_gaps), means, with_gaps)
         border, fixed_coding = code_fixed(design_matrix, weight, self.fit_intercept)
         origin, scale = 0.0, 0.0
         if family.name == "gaussian":
@@ -225,7 +236,6 @@ class BaseMixedModel(
             origin = _least_squares(y, border, weight)
         else:
             border[:, -1] = y
-        names = [table.effect_name(at) for at in fixed] if part is None else []
         if fixed_coding.aliased.any():
             out = np.flatnonzero(fixed_coding.aliased) - int(self.fit_intercept)
             messages.append(redundant([names[i] for i in out]))
@@ -247,8 +257,13 @@ class BaseMixedModel(
             watch=progress if progress.needed(len(y)) else None,
         )
         progress.phase("estimating")
-        fitted, fixed_part = None, 0.0
-        if part is None:
+        fitted, fixed_part, imputed = None, 0.0, None
+        if gaps:
+            solution, border, fixed_coding, imputed = impute(
+                problem, y, with_gaps, solver, self.fit_intercept, _least_squares
+            )
+            origin = 0.0
+        elif part is None:
             solution = solver.solve(problem)
         else:
             solution, origin, fixed_part, fitted = alternate(
@@ -274,6 +289,7 @@ class BaseMixedModel(
         self._store_random(terms, encoded, recodings, solution)
         self._store_likelihood(solution, fixed_coding, factors, weight)
         self._store_part(fitted)
+        self._store_missing(design_matrix, weight, imputed)
         self._store_monte_carlo(terms, fixed_coding, recodings, solution)
         separated = []
         if family.name != "gaussian":

@@ -2,6 +2,7 @@
 
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
+from sklearn.utils._param_validation import StrOptions
 
 from skglmm._base import BaseMixedModel
 
@@ -52,6 +53,10 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     handle_unknown : {"ignore", "warn", "error"}, default="ignore"
         What `predict` does with a label that was not there in fit. Its effect is
         zero, the mean of its distribution.
+    missing : {"error", "model"}, default="error"
+        What a missing value in a fixed column is: an error, or an unknown that is
+        normal given the other fixed columns and is estimated along with the model.
+        See the user guide, :ref:`missing`.
     warm_start : bool, default=False
         Whether to begin at the variances of the previous fit.
     verbose : int, default=0
@@ -59,7 +64,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         terminal or notebook where tqdm is installed; elsewhere it prints a line for
         each phase.
     random_state : int, RandomState instance or None, default=None
-        Of the draws of ``solver="mcem"``; the other solvers use no random numbers.
+        Of the draws of ``solver="mcem"`` and of missing values; otherwise no random
+        numbers are used.
 
     Attributes
     ----------
@@ -114,6 +120,9 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)
         After ``solver="mcem"`` only: up to 100 draws from the posterior of the
         effects, for each factor.
+    missing_information_ : Series
+        With ``missing="model"`` only: the share of the variance of each fixed effect
+        that is owed to missing values.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -149,6 +158,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     _parameter_constraints = {
         **BaseMixedModel._parameter_constraints,
         "reml": ["boolean"],
+        "missing": [StrOptions({"error", "model"})],
     }
 
     def __init__(
@@ -164,6 +174,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         reml=True,
         solver="vi",
         handle_unknown="ignore",
+        missing="error",
         warm_start=False,
         verbose=0,
         random_state=None,
@@ -178,6 +189,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         self.reml = reml
         self.solver = solver
         self.handle_unknown = handle_unknown
+        self.missing = missing
         self.warm_start = warm_start
         self.verbose = verbose
         self.random_state = random_state

@@ -65,6 +65,8 @@ class Rows:
         The errors of the intercept and of the coefficients are this matrix times
         `rank` independent standard normal variables.
     effects : tuple of Effects
+    gap_variance : ndarray of shape (n_rows,) or None
+        Variance of the fixed part of a row from values of X that are missing.
     """
 
     X: np.ndarray
@@ -73,6 +75,7 @@ class Rows:
     intercept: float
     half: np.ndarray
     effects: tuple
+    gap_variance: np.ndarray | None = None
 
     def mean(self):
         """Linear predictor at the posterior means.
@@ -136,6 +139,8 @@ class Rows:
             for effects, shifts in moved:
                 effects.add_to(errors, shifts, here)
             variance[here] = np.einsum("ij,ij->i", errors, errors)
+        if self.gap_variance is not None:
+            variance += self.gap_variance
         return variance
 
     def draw(self, n_samples, kin, random):
@@ -169,6 +174,10 @@ class Rows:
             size = min(block, n_samples - start)
             unit = random.standard_normal((errors.shape[1], size))
             part = known[:, None] + errors @ unit
+            if self.gap_variance is not None:
+                part += np.sqrt(self.gap_variance)[:, None] * (
+                    random.standard_normal(part.shape)
+                )
             for level in levels:
                 level.add_to(part, unit, random)
             eta[:, start : start + size] = part

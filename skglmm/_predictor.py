@@ -253,8 +253,9 @@ class PredictorMixin:
         codes = [np.full(table.n_rows, -1, dtype=np.int32) for _ in labels]
         if conditional:
             codes = self._known_levels(labels)
+        X, gap_variance = self._read_rows(table)
         rows = Rows(
-            X=table.numeric(self._fixed_columns),
+            X=X,
             offset=self._offset_with_part(row_offset(special), table, codes),
             coef=np.ravel(getattr(self, "coef_", ())),
             intercept=float(np.ravel(self.intercept_)[0]),
@@ -272,6 +273,7 @@ class PredictorMixin:
                 )
                 for term, of_term in zip(self._terms, codes, strict=True)
             ),
+            gap_variance=gap_variance,
         )
         if not kin:
             return rows, special
