@@ -22,7 +22,6 @@ from skglmm.solvers._conditional import condition
 
 # Levels for each fold that a factor needs before its levels are held out whole.
 _LEVELS_A_FOLD = 4
-_FIRST_STEPS = 3
 
 
 class FixedPart(BaseEstimator):
@@ -159,10 +158,10 @@ class RegressorPart(FixedPart):
     weights (iteratively reweighted least squares): with the score
     :math:`s = E[l'(\eta)]` and the weight :math:`w = E[-l''(\eta)]`, both at the
     cross-fitted predictions f and in the mean over the random effects, it is fitted to
-    :math:`f + s / w` with the weights w, as long as the expected log-likelihood of the
-    cross-fitted predictions rises. One regressor is fitted for each fold
-    (cross-fitting). Levels that were seen in fit are predicted by the regressors that
-    have not seen them, others by the average of all.
+    :math:`f + s / w` with the weights w, or half as far where the expected
+    log-likelihood of the cross-fitted predictions falls. One regressor is fitted for
+    each fold (cross-fitting). Levels that were seen in fit are predicted by the
+    regressors that have not seen them, others by the average of all.
 
     Parameters
     ----------
@@ -170,9 +169,8 @@ class RegressorPart(FixedPart):
         A regressor of scikit-learn, or a `Pipeline` that ends in one. With dataframes
         it is given the columns as they are, names, text and missing values included;
         with arrays, numbers.
-    n_steps : int, default=3
-        Most reweighted fits in each alternation, for families other than the normal
-        one; the first alternation has three more.
+    n_steps : int, default=5
+        Reweighted fits in each alternation, for families other than the normal one.
     n_folds : int, default=5
         Number of folds; each is left out by one regressor.
     n_repeats : int, default=3
@@ -207,7 +205,7 @@ class RegressorPart(FixedPart):
         self,
         regressor,
         *,
-        n_steps=3,
+        n_steps=5,
         n_folds=5,
         n_repeats=3,
         max_iter=10,
@@ -570,15 +568,13 @@ def alternate(part, features, problem, y, solver, center):
             break
         problem = replace(problem, start=_factors(solution, 1e-3))
         intercept = current.border[:, :-1] @ (solution.coef + origin)
-        known = Known(
-            random_part(problem, solution.means, solution.posteriors),
-            [
-                _conditional(
-                    data, problem, solver, solution, values + level + intercept, inside
-                )
-                for (inside, _), values, level in zip(rows, own, levels, strict=True)
-            ],
-        )
+        given = [
+            _conditional(problem, solver, solution, y, values + level + intercept, at)
+            for (at, _), values, level in zip(rows, own, levels, strict=True)
+        ]
+        given.append(random_part(problem, solution.means, solution.posteriors))
+        *given, by_all = [(mean + intercept, variance) for mean, variance in given]
+        known = Known(by_all, given)
     else:
         outcome = part.max_iter > 1 and (
             f"-2 log-likelihood still fell by {gain:.3g} in the last of "
@@ -644,7 +640,7 @@ def assign_folds(factors, weight, n_folds, random):
 
 @dataclass(frozen=True)
 class Known:
-    """What the fixed part is told of the random part of each row.
+    """What the fixed part is told of the random part of each row, and the intercept.
 
     Parameters
     ----------
@@ -658,7 +654,7 @@ class Known:
     by_fold: list
 
 
-def _conditional(data, problem, solver, solution, f, held_out):
+def _conditional(problem, solver, solution, y, f, held_out):
     """Random part of each row given f and the covariances, from the other rows."""
     linear = problem.family == "gaussian"
     offset, weight = None, problem.weight.copy()
@@ -667,7 +663,7 @@ def _conditional(data, problem, solver, solution, f, held_out):
         offset = f if problem.offset is None else problem.offset + f
     current = replace(
         problem,
-        border=(data.y - f if linear else data.y)[:, None],
+        border=(y - f if linear else y)[:, None],
         weight=weight,
         offset=offset,
         reml=False,
@@ -820,24 +816,26 @@ class _Regressors:
             work = ((data.y - mean, weight) for mean, _ in known.by_fold)
             own, self._models = self._fit(work)
             return own
-        n_steps, best = self._part.n_steps, -np.inf
-        own, models = self._own, self._models
-        if own is None:
-            n_steps += _FIRST_STEPS
-            own = [self._suggested()] * len(models)
-        for k in range(n_steps + 1):
+        # each turn begins at the responses: a Newton step from predictions that are
+        # far too low for some rows would overshoot there
+        suggested = self._suggested()
+        starts = [suggested - mean for mean, _ in known.by_fold]
+        best, size = -np.inf, 1.0
+        for k in range(self._part.n_steps):
+            steps = (
+                (f, *self._working(f, *part))
+                for f, part in zip(starts, known.by_fold, strict=True)
+            )
+            own, models = self._fit(
+                (f + size * move, data.weight * weight) for f, _, move, weight in steps
+            )
             f = data.cross_fitted(own)[0]
             value = data.weight @ self._working(f, *known.by_all)[0]
-            # the first values come from the responses themselves
-            if k or self._own is not None:
-                if value <= best:
-                    break
+            if k == 0 or value > best:
                 best, self._own, self._models = value, own, models
-            if k < n_steps:
-                steps = (self._working(f, *part) for part in known.by_fold)
-                own, models = self._fit(
-                    (f + move, data.weight * weight) for _, move, weight in steps
-                )
+                starts = [f] * len(models)
+            else:
+                size *= 0.5
         return self._own
 
     def _suggested(self):
