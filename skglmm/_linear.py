@@ -55,7 +55,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         zero, the mean of its distribution.
     missing : {"error", "model"}, default="error"
         What a missing value in a fixed column is: an error, or an unknown that is
-        normal given the other fixed columns and is estimated along with the model.
+        normal given the other fixed columns and the groups, and is estimated along
+        with the model.
         See the user guide, :ref:`missing`.
     warm_start : bool, default=False
         Whether to begin at the variances of the previous fit.
@@ -90,7 +91,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     noise_variance_ : float
         Residual variance.
     log_likelihood_ : float
-        Marginal log-likelihood, restricted when ``reml=True``.
+        Marginal log-likelihood, restricted when ``reml=True``; NaN after a fit to
+        missing values.
     log_likelihood_method_ : {"exact", "restricted"}
         Which of the two it is.
     aic_, bic_ : float
@@ -100,7 +102,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     converged_ : bool
         Whether the solver converged.
     n_iter_ : int
-        Evaluations of the objective.
+        Evaluations of the objective; with missing values, completed tables.
     singular_ : bool
         Whether a covariance is estimated as singular, for example a variance as zero.
     history_ : ndarray of shape (`n_iter_`,)
@@ -110,11 +112,12 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     timings_ : dict of float
         Seconds that each phase of the fit took, in their order.
     mc_error_ : dict
-        After ``solver="mcem"`` only: Monte Carlo standard errors, as Series of the
+        After ``solver="mcem"`` or a fit to missing values only: Monte Carlo standard
+        errors, as Series of the
         ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
         the ``"log_likelihood"``.
     sampling_ : dict
-        After ``solver="mcem"`` only: ``"sampler"``, the last number of draws
+        Where `mc_error_` is there: ``"sampler"``, the last number of draws
         ``"n_samples"``, and ``"effective"``, the share of independent draws from the
         posterior that they are worth.
     random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)

@@ -7,8 +7,9 @@ import pandas as pd
 from sklearn.base import clone
 
 from skglmm._coding import code_fixed
+from skglmm._design import Factor, build_design
 from skglmm.solvers import MCEM
-from skglmm.solvers._base import Solution
+from skglmm.solvers._base import Problem, Solution
 from skglmm.solvers._exact import open_objective
 from skglmm.solvers._search import INTERRUPTED, singular_factors
 
@@ -200,22 +201,23 @@ class Imputed:
 def impute(problem, y, X, solver, fit_intercept, center):
     r"""Estimates that take missing values of the columns as further unknowns.
 
-    The columns with gaps are normal given the complete ones, with a linear mean and
-    the covariance S. Given the effects and all parameters the missing values m of a
-    row are normal with precision and mean
+    The columns with gaps are normal given the complete ones, with a mean :math:`\mu`
+    that is linear in them and has random intercepts of the factors, and the covariance
+    S beside these. Given the effects and all parameters the missing values m of a row
+    are normal with precision and mean
 
     .. math:: P = K_{mm} + \beta_m \beta_m' / \sigma^2, \qquad
         P^{-1} (K_{mm} \mu_m - K_{mo} (x_o - \mu_o) + \beta_m r / \sigma^2),
 
     where :math:`K = S^{-1}` and r is the target less its offset, its random effects
     and the observed part of its linear predictor. Each turn of a Markov chain draws
-    missing values, fits the mixed model to the completed table, and draws the
-    parameters of the columns, the residual variance and, jointly, the fixed and the
-    random effects (data augmentation [1]_; the joint draw is the answer of the model
-    to a target less a simulated one [2]_). The covariances of the random effects stay
-    at their estimates. The results are the means over the completed tables after 20
-    turns, their covariance is the mean covariance plus that between tables (Rubin's
-    rules [3]_).
+    missing values, fits the mixed model to the completed table and one to each column
+    given those before it, and draws residual variances and, jointly, fixed and random
+    effects (data augmentation [1]_; the joint draw is the answer of the model to a
+    target less a simulated one [2]_). The covariances of the random effects stay at
+    their estimates. The results are the means over the completed tables after 20
+    turns; the covariance of the coefficients is the mean covariance plus that between
+    tables (Rubin's rules [3]_).
 
     Parameters
     ----------
@@ -247,16 +249,14 @@ def impute(problem, y, X, solver, fit_intercept, center):
        perturbations. NIPS 23.
     .. [3] Rubin, D. B. (1987). Multiple Imputation for Nonresponse in Surveys. Wiley.
     """
-    random = np.random.RandomState(problem.seed)
     solver = clone(solver).set_params(tol=max(solver.tol, _TOL))
-    columns = _Columns(X, problem.weight)
+    columns = _Columns(X, problem, solver, center)
+    random = np.random.RandomState(problem.seed)
     pool, turn, enough, first = None, 0, _FEWEST, int(fit_intercept)
     while True:
         border, coding = code_fixed(columns.completed, problem.weight, fit_intercept)
-        origin = center(y, border, problem.weight)
-        current = replace(problem, border=border)
-        solution = solver.solve(current)
-        solution = replace(solution, coef=solution.coef + origin)
+        problem = replace(problem, border=border)
+        solution, drawn = _turn(problem, y, solver, random, center)
         turn += 1
         interrupted = solution.outcome == INTERRUPTED
         if pool is None and (turn > _BURN_IN or interrupted):
@@ -267,24 +267,20 @@ def impute(problem, y, X, solver, fit_intercept, center):
                 if interrupted or enough == _MOST or pool.error() <= _ERROR:
                     break
                 enough *= 2
-        noise = solution.noise_variance
-        roots = tuple(map(_root, solution.covariances))
-        problem = replace(problem, start=_start(roots, noise))
-        left = max(problem.weight.sum() - len(solution.coef), 1.0)
-        noise *= left / random.chisquare(left)
-        working, part = _draw(current, y, roots, noise, random, solver.device, center)
-        coef = coding.transform @ working
-        rest = y - part - (coef[0] if first else 0.0)
-        columns.draw(rest, coef[first:], noise, random)
+        problem = replace(problem, start=drawn.start)
+        coef = coding.transform @ drawn.coef
+        rest = y - drawn.part - (coef[0] if first else 0.0)
+        columns.draw(rest, coef[first:], drawn.noise, random)
     return pool.solution(problem.reml), pool.border, pool.coding, pool.imputed()
 
 
 class _Columns:
     """The table whose gaps are drawn again and again."""
 
-    def __init__(self, X, weight):
+    def __init__(self, X, problem, solver, center):
         holes = np.isnan(X)
-        self._weight, self._center = weight, np.nanmean(X, axis=0)
+        self._weight, self._center = problem.weight, np.nanmean(X, axis=0)
+        self._solver, self._take_off = solver, center
         away = X - self._center
         spread = np.sqrt(np.nanmean(away**2, axis=0))
         constant = np.nanmin(X, axis=0) == np.nanmax(X, axis=0)
@@ -293,11 +289,11 @@ class _Columns:
         self._original, self._holes = X, holes
         self._random = np.flatnonzero(holes.any(axis=0) & ~constant)
         others = np.setdiff1d(np.arange(X.shape[1]), self._random)
-        self._known = np.column_stack([np.ones(len(X)), self._rows[:, others]])
-        gram = self._known.T @ (weight[:, None] * self._known)
-        values, axes = np.linalg.eigh(gram)
-        usable = values > 1e-10 * values[-1]
-        self._half = axes[:, usable] / np.sqrt(values[usable])
+        self._known = self._rows[:, others]
+        self._design = build_design(
+            [Factor(f.codes, f.n_levels) for f in problem.design.factors]
+        )
+        self._starts = [None] * len(self._random)
         self._patterns = list(patterns(holes[:, self._random]))
 
     @property
@@ -351,26 +347,86 @@ class _Columns:
         self._rows[:, self._random] = values
 
     def _draw_parameters(self, values, random):
-        """Conditional means (n_rows, g) and precision (g, g), from their posterior."""
-        known, half, width = self._known, self._half, values.shape[1]
-        at = half @ (half.T @ (known.T @ (self._weight[:, None] * values)))
-        errors = values - known @ at
-        squares = errors.T @ (self._weight[:, None] * errors)
-        size = np.sqrt(np.diag(squares))
-        total = self._weight.sum()
-        low = np.linalg.eigvalsh(squares / np.outer(size, size))[0]
-        if min(low, np.min(size**2) / total) < _DETERMINED:
+        """Conditional means (n_rows, g) and precision (g, g), from their posterior.
+
+        Each column is regressed on those before it: with x = A x + base + errors of
+        the variances D the precision of x is (I - A)'D^-1 (I - A).
+        """
+        width = values.shape[1]
+        base, unit, noise = np.empty_like(values), np.eye(width), np.empty(width)
+        n_known = self._known.shape[1]
+        for j in range(width):
+            before = np.column_stack([self._known, values[:, :j]])
+            coef, part, noise[j] = self._draw_column(j, before, values[:, j], random)
+            base[:, j] = part + coef[0] + self._known @ coef[1 : 1 + n_known]
+            unit[j, :j] = -coef[1 + n_known :]
+        return base @ np.linalg.inv(unit).T, (unit.T / noise) @ unit
+
+    def _draw_column(self, j, before, values, random):
+        """Coefficients, random part and residual variance of one column."""
+        design = self._design
+        weight = design.rows(self._weight)
+        border, coding = code_fixed(design.rows(before), weight, True)
+        problem = Problem(
+            design=design,
+            border=border,
+            z=(None,) * len(design.factors),
+            weight=weight,
+            scale=1.0,
+            reml=True,
+            start=self._starts[j],
+        )
+        solution, drawn = _turn(
+            problem, design.rows(values), self._solver, random, self._take_off
+        )
+        if solution.noise_variance < _DETERMINED:
             raise ValueError(
                 "A column with missing values is a linear combination of other fixed "
                 "columns: leave out one of them, or compute the values from them."
             )
-        free = max(total - half.shape[1], width)
-        bartlett = np.tril(random.standard_normal((width, width)), -1)
-        bartlett += np.diag(np.sqrt(random.chisquare(free - np.arange(width))))
-        lower = np.linalg.cholesky(np.linalg.inv(squares)) @ bartlett
-        precision = lower @ lower.T
-        move = random.standard_normal((half.shape[1], width)) @ np.linalg.inv(lower)
-        return known @ (at + half @ move), precision
+        self._starts[j], part = drawn.start, drawn.part
+        if design.order is not None:
+            part = np.empty_like(part)
+            part[design.order] = drawn.part
+        return coding.transform @ drawn.coef, part, drawn.noise
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A draw of the parameters of a mixed model.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (rank,)
+    part : ndarray of shape (n_rows,)
+        Random part of each row.
+    noise : float
+        Residual variance.
+    start : tuple of ndarray
+        Relative factors to begin the next fit from.
+    """
+
+    coef: np.ndarray
+    part: np.ndarray
+    noise: float
+    start: tuple
+
+
+def _turn(problem, y, solver, random, center):
+    """`Solution` for a completed table, and a draw given its variances."""
+    origin = center(y, problem.border, problem.weight)
+    solution = solver.solve(problem)
+    noise = solution.noise_variance
+    roots = tuple(map(_root, solution.covariances))
+    # off zero, which is stationary
+    start = tuple(
+        np.linalg.cholesky(t @ t.T / noise + 1e-3 * np.eye(len(t))) for t in roots
+    )
+    left = max(problem.weight.sum() - len(solution.coef), 1.0)
+    noise *= left / random.chisquare(left)
+    coef, part = _draw(problem, y, roots, noise, random, solver.device, center)
+    solution = replace(solution, coef=solution.coef + origin)
+    return solution, _Drawn(coef, part, noise, start)
 
 
 class _Pool:
@@ -564,10 +620,3 @@ def _root(v):
     values, axes = np.linalg.eigh(v)
     t = np.linalg.qr((axes * np.sqrt(np.maximum(values, 0.0))).T, mode="r").T
     return t * np.where(np.diag(t) < 0, -1.0, 1.0)
-
-
-def _start(roots, noise):
-    """Relative factors to begin from, off zero, which is stationary."""
-    return tuple(
-        np.linalg.cholesky(t @ t.T / noise + 1e-3 * np.eye(len(t))) for t in roots
-    )
