@@ -564,7 +564,9 @@ def test_variances_at_20000_rows_and_500_groups(curve):
         exact = MixedLinearRegressor("g").fit(X[:half], y[:half])
     stds = [m.variance_components_["std"] for m in (model, exact)]
     assert_allclose(*stds, rtol=0.05)
-    assert_allclose(stds[0], [0.7, 1.0], rtol=0.05)
+    # 500 draws have a standard deviation of their own, known to 3 % beforehand
+    drawn = [np.sqrt(np.mean(b**2)), 1.0]
+    assert_allclose(stds[0], drawn, rtol=0.05)
     rest = np.bincount(X["g"][:half], (y - f)[:half], J)
     size = np.bincount(X["g"][:half], minlength=J)
     oracle = f + (rest / (size + 1.0 / 0.49))[X["g"]]
