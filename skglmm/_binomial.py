@@ -5,7 +5,6 @@ from numbers import Integral
 import numpy as np
 from scipy.special import logit
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
     assert_all_finite,
@@ -379,6 +378,9 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         score : float
             Accuracy of ``predict(X)``.
         """
+        # what only a score needs is not loaded to predict
+        from sklearn.metrics import accuracy_score
+
         y_pred = self.predict(X, groups=groups)
         return accuracy_score(y, y_pred, sample_weight=sample_weight)
 

@@ -12,7 +12,6 @@ from sklearn.base import (
     is_classifier,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.utils import ClassifierTags, _safe_indexing, get_tags
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import type_of_target
@@ -378,6 +377,8 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
 
     def _splits(self, problem):
         """Rows to fit and rows to encode, for each fold."""
+        from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+
         cv = 5 if self.cv is None else self.cv
         binary = self.classes_ is not None
         if isinstance(cv, Integral):

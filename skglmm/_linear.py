@@ -1,7 +1,6 @@
 """The linear mixed model."""
 
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import StrOptions
 
 from skglmm._base import BaseMixedModel
@@ -255,5 +254,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         score : float
             R squared of ``predict(X)``.
         """
+        # what only a score needs is not loaded to predict
+        from sklearn.metrics import r2_score
+
         y_pred = self.predict(X, groups=groups)
         return r2_score(y, y_pred, sample_weight=sample_weight)
