@@ -1,21 +1,28 @@
 """Networks and trees as the fixed part: distance to the oracle, beside others.
 
     python tests/benchmarks/flexible.py [--rows 20000] [--groups 500] [--seeds 0 1 2]
+        [--only curved|linear|other] [--models network trees]
 
-Each line is the mean over the seeds. The oracle knows the true function and the true
-variances; its random effects are the best linear predictions. ``rmse`` is that of new
-rows of the groups seen in fit, relative to the oracle's; ``group`` and ``noise`` are
-the estimated standard deviations over the true ones, and ``known`` is what the exact
-likelihood gives when the true function is known, that is, without any fixed part to
-estimate: the rest of the deviation is the sample's own.
+Each line is the mean over the seeds; the lines of a seed go to the error stream as they
+come. ``--models`` runs those that have one of the words in their names.
+
+The oracle knows the true function and the true variances; its random effects are the
+best linear predictions. ``rmse`` is that of new rows of the groups seen in fit, over
+the oracle's; ``group`` and ``noise`` are the estimated standard deviations over the
+true ones. "True function known" is what the likelihood gives without any fixed part to
+estimate: how far its deviations are from the truth is the sample's own. For counts and
+classes the errors of linear predictor and mean, and the deviance (``loss``) of new
+rows, are over those of this model.
 """
 
 import argparse
 import logging
+import sys
 import warnings
 
 import numpy as np
 import pandas as pd
+from scipy.special import xlogy
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
@@ -126,7 +133,7 @@ def deviations(model):
     return frame.iloc[0], noise
 
 
-def gaussian(n, n_groups, seed, mean, iterations):
+def gaussian(n, n_groups, seed, mean, iterations, wanted):
     """Lines of the linear family for one seed."""
     X, y, truth, new, y_new, new_truth = simulate(n, n_groups, seed, mean)
     known = new_truth["f"] + shrunk(X, y, y - truth["f"], new)
@@ -145,40 +152,65 @@ def gaussian(n, n_groups, seed, mean, iterations):
         "trees": MixedLinearRegressor(fixed_effects=trees(), **options),
     }
     for name, model in models.items():
-        model.fit(X, y)
-        yield name, error(model.predict(new)) / oracle, *deviations(model)
-    columns = [name for name in X if name != "zip"]
-    alone = MixedLinearRegressor(fixed_effects=build, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a model without groups says so
-        alone.fit(X[columns], y)
-    ratio = error(alone.predict(new[columns])) / oracle
-    yield "network without groups", ratio, np.nan, np.sqrt(alone.noise_variance_)
+        if wanted(name):
+            model.fit(X, y)
+            yield name, error(model.predict(new)) / oracle, *deviations(model)
+    name = "network without groups"
+    if wanted(name):
+        columns = [column for column in X if column != "zip"]
+        alone = MixedLinearRegressor(fixed_effects=build, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a model without groups says so
+            alone.fit(X[columns], y)
+        ratio = error(alone.predict(new[columns])) / oracle
+        yield name, ratio, np.nan, np.sqrt(alone.noise_variance_)
     forest = RandomForestRegressor(50, min_samples_leaf=5, random_state=seed)
-    for name, regressor in (("boosting", trees()), ("forest", forest)):
-        merf = MERF(regressor, iterations).fit(X, y)
-        ratio = error(merf.predict(new)) / oracle
-        yield f"MERF here, {name}", ratio, merf.group_, merf.noise_
+    for kind, regressor in (("boosting", trees()), ("forest", forest)):
+        name = f"MERF here, {kind}"
+        if wanted(name):
+            merf = MERF(regressor, iterations).fit(X, y)
+            ratio = error(merf.predict(new)) / oracle
+            yield name, ratio, merf.group_, merf.noise_
+    if not wanted("merf package, boosting"):
+        return
     found = package(X, y, new, iterations)
     if found is not None:
         yield "merf package, boosting", error(found[0]) / oracle, *found[1:]
 
 
-def counts_and_classes(n, n_groups, seed):
-    """Lines of the other families: error of the linear predictor, and the groups'."""
+def counts_and_classes(n, n_groups, seed, wanted):
+    """Lines of the other families.
+
+    Errors of the linear predictor and of the mean, and the mean deviance of new rows,
+    each over that of the model that knows the function.
+    """
     families = {"poisson": MixedPoissonRegressor, "binary": MixedLogisticRegressor}
     for family, kind in families.items():
-        X, y, truth, new, _, new_truth = simulate(n, n_groups, seed, family=family)
-        frame, new_frame = X[["zip"]], new[["zip"]]
-        exact = kind("zip", offset="f").fit(frame.assign(f=truth["f"]), y)
-        eta = exact.linear_predictor(new_frame.assign(f=new_truth["f"]))
-        oracle = np.sqrt(np.mean((eta - new_truth["eta"]) ** 2))
-        yield f"{family}: true function known", oracle, deviations(exact)[0], np.nan
-        for name, part in (("linear", None), ("network", build), ("trees", trees())):
+        X, y, truth, new, y_new, new_truth = simulate(n, n_groups, seed, family=family)
+        parts = {"linear": None, "network": build, "trees": trees()}
+        parts = {name: p for name, p in parts.items() if wanted(f"{family}: {name}")}
+        if not parts:
+            continue
+
+        def errors(eta, family=family, y_new=y_new, true=new_truth["eta"]):
+            mean, of_true = (
+                np.exp(v) if family == "poisson" else 1.0 / (1.0 + np.exp(-v))
+                for v in (eta, true)
+            )
+            if family == "poisson":
+                loss = xlogy(y_new, y_new) - y_new * eta - y_new + mean
+            else:
+                loss = np.logaddexp(0.0, eta) - y_new * eta
+            squares = np.mean((eta - true) ** 2), np.mean((mean - of_true) ** 2)
+            return np.array([*np.sqrt(squares), np.mean(loss)])
+
+        exact = kind("zip", offset="f").fit(X[["zip"]].assign(f=truth["f"]), y)
+        oracle = errors(exact.linear_predictor(new[["zip"]].assign(f=new_truth["f"])))
+        yield f"{family}: true function known", *(oracle / oracle), deviations(exact)[0]
+        for name, part in parts.items():
             model = kind("zip", fixed_effects=part, random_state=seed).fit(X, y)
-            error = model.linear_predictor(new) - new_truth["eta"]
-            size = np.sqrt(np.mean(error**2))
-            yield f"{family}: {name}", size, deviations(model)[0], np.nan
+            found = errors(model.linear_predictor(new)) / oracle
+            yield f"{family}: {name}", *found, deviations(model)[0]
 
 
 def package(X, y, new, iterations):
@@ -204,32 +236,31 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--iterations", type=int, default=20, help="of MERF")
     parser.add_argument("--only", choices=["curved", "linear", "other"], default=None)
+    parser.add_argument("--models", nargs="+", default=[""], help="parts of names")
     given = parser.parse_args()
-    scale = [1.0, GROUP, NOISE]
+
+    def wanted(name):
+        return any(part in name for part in given.models)
+
+    def run(function, *options):
+        for seed in given.seeds:
+            for line_ in function(given.rows, given.groups, seed, *options, wanted):
+                print(seed, *line_, file=sys.stderr, flush=True)
+                yield line_
+
     for title, mean in (("curved", surface), ("linear", line)):
         if given.only in (None, title):
-            lines = [
-                line_
-                for seed in given.seeds
-                for line_ in gaussian(
-                    given.rows, given.groups, seed, mean, given.iterations
-                )
-            ]
-            show(f"{title} mean", lines, ["rmse", "group", "noise"], scale)
+            lines = run(gaussian, mean, given.iterations)
+            show(f"{title} mean", lines, {"rmse": 1.0, "group": GROUP, "noise": NOISE})
     if given.only in (None, "other"):
-        lines = [
-            line_
-            for seed in given.seeds
-            for line_ in counts_and_classes(given.rows, given.groups, seed)
-        ]
-        columns = ["error of eta", "group", "noise"]
-        show("counts and classes", lines, columns, scale)
+        columns = {"eta": 1.0, "mean": 1.0, "loss": 1.0, "group": GROUP}
+        show("counts and classes", run(counts_and_classes), columns)
 
 
-def show(title, lines, columns, scale):
-    """Print the mean of the lines of each name."""
+def show(title, lines, columns):
+    """Print the mean of the lines of each name, in units of the columns' scales."""
     frame = pd.DataFrame(lines, columns=["model", *columns]).set_index("model")
-    frame = (frame / scale).groupby(level=0, sort=False).mean()
+    frame = (frame / list(columns.values())).groupby(level=0, sort=False).mean()
     print(f"\n{title}\n{frame.dropna(axis=1, how='all').round(4)}", flush=True)
 
 
