@@ -38,7 +38,7 @@ from skglmm._report import redundant, report, separated_columns
 from skglmm._summary import SummaryMixin
 from skglmm._table import Table, plain
 from skglmm._updating import UpdateMixin
-from skglmm.solvers import SOLVERS, VI, BaseSolver
+from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
 
 
@@ -203,12 +203,12 @@ class BaseMixedModel(
         ]
         progress.phase("sorting the rows")
         solver = self._resolve_solver()
-        linear_vi = family.name == "gaussian" and isinstance(solver, VI)
         names = [table.effect_name(at) for at in fixed] if part is None else []
         gaps = np.isnan(design_matrix).any()
         if gaps:
             check_gaps(design_matrix, names, factors, terms, solver)
-        design = build_design(factors, iterative=linear_vi and not gaps)
+        limit = np.inf if gaps else solver.dense_seconds(family.name, factors)
+        design = build_design(factors, limit)
         y, weight, design_matrix = map(design.rows, (y, weight, design_matrix))
         offset, trials = (v if v is None else design.rows(v) for v in (offset, trials))
         place = {at: k for k, at in enumerate(numeric)}

@@ -7,8 +7,6 @@ from scipy import sparse
 
 MAX_CORE = 8_000
 MAX_PAIRS = 100_000_000
-# Seconds of one evaluation above which a linear model goes without a dense core.
-MAX_SECONDS = 4.0
 # Measured on two cores. A level that touches more than a `HEAVY_SHARE` of the core
 # costs less as a dense row than as a list of pairs.
 HEAVY_SHARE = 0.08
@@ -94,11 +92,6 @@ class Plan:
         """Whether the dense core cannot hold it."""
         return self.n_core > MAX_CORE or self.n_pairs > MAX_PAIRS
 
-    @property
-    def too_slow(self):
-        """Whether a dense core takes so long that probes are the better choice."""
-        return self.too_large or self.seconds > MAX_SECONDS
-
     def check_size(self):
         """Refuse what the dense core cannot hold, and say what was too large."""
         if self.iterative or self.too_large:
@@ -126,8 +119,9 @@ class GroupedDesign:
         when they are the same.
     order : ndarray or None
         The user's row at each engine row; None when the rows stay as they are.
-    index : dict
-        The integer arrays of `engine.structure.index_spec`.
+    index : dict or None
+        The integer arrays of `engine.structure.index_spec`; None for an iterative
+        plan (see `sparse_index`).
     row_cell : tuple of tuple of ndarray
         For each chain and core factor the first cell that a row falls into.
     """
@@ -149,15 +143,16 @@ class GroupedDesign:
         return by_level if order is None else by_level[..., order]
 
 
-def build_design(factors, iterative=False):
+def build_design(factors, limit=np.inf):
     """Sort the rows, choose the plan and index who touches whom.
 
     Parameters
     ----------
     factors : list of Factor
         As the user ordered them.
-    iterative : bool, default=False
-        Whether a design that is too large for a dense core may go without one.
+    limit : float, default=inf
+        Seconds of an evaluation above which crossed factors go without a dense core;
+        infinite if they cannot, negative if several factors always do.
 
     Returns
     -------
@@ -187,7 +182,8 @@ def build_design(factors, iterative=False):
     rest = [r for r in range(len(factors)) if r not in chain]
     meets = {(t, c): _meetings(factors[t], factors[c]) for t in chain for c in rest}
     plan = _cheapest_plan(factors, chain, rest, meets)
-    if iterative and plan.too_slow:
+    dense = limit == np.inf or not (plan.too_large or plan.seconds > limit)
+    if not dense and (rest or limit < 0.0):
         by_size = sorted(range(len(given)), key=lambda r: -given[r].size)
         plan = replace(plan, chain=tuple(by_size), core=(), iterative=True)
         return GroupedDesign(
@@ -196,7 +192,7 @@ def build_design(factors, iterative=False):
             level_order=(None,) * len(given),
             order=None,
             index=None,
-            row_cell=(),
+            row_cell=((),) * len(given),
         )
     plan.check_size()
     if plan.core:
@@ -214,6 +210,26 @@ def build_design(factors, iterative=False):
         index=index,
         row_cell=row_cell,
     )
+
+
+def sparse_index(factors):
+    """Integer arrays of `engine.structure.index_spec` for an iterative plan."""
+    rows = np.arange(len(factors[0].codes), dtype=np.int64)
+    cell_of_row, place = {}, {}
+    for r, factor in enumerate(factors):
+        for s in range(r + 1, len(factors)):
+            level, met, of_row = _meetings(factor, factors[s])
+            q, k = factor.n_effects, factors[s].n_effects
+            first = level[:, None].astype(np.int64) * q + np.repeat(np.arange(q), k)
+            second = met[:, None].astype(np.int64) * k + np.tile(np.arange(k), q)
+            place[r, s] = np.stack([first.ravel(), second.ravel()], 1)
+            cell_of_row[r, s] = np.stack([rows, of_row], 1)
+    return {
+        "n_levels": np.array([factor.n_levels for factor in factors], np.int32),
+        "level_of_row": tuple(np.stack([rows, f.codes], 1) for f in factors),
+        "cell_of_row": cell_of_row,
+        "place": place,
+    }
 
 
 def counting_sort(codes, n):

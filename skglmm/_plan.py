@@ -3,8 +3,11 @@
 import numpy as np
 
 from skglmm import _groups
-from skglmm._design import MAX_CORE, MAX_PAIRS, MAX_SECONDS, Factor, build_design
+from skglmm._design import MAX_CORE, MAX_PAIRS, Factor, build_design
 from skglmm._table import Table
+
+# A limit on seconds that no plan reaches.
+_NEVER = 1e300
 
 
 def show_plan(estimator, X, *, groups=None):
@@ -47,7 +50,10 @@ def show_plan(estimator, X, *, groups=None):
         )
     if not factors:
         return "no random effects"
-    plan = build_design(factors, iterative=True).plan
+    family, solver = estimator._family, estimator._resolve_solver()
+    limit = solver.dense_seconds(family, factors)
+    able = limit < np.inf
+    plan = build_design(factors, limit if able else _NEVER).plan
 
     def listed(positions):
         return ", ".join(
@@ -57,18 +63,23 @@ def show_plan(estimator, X, *, groups=None):
         )
 
     if plan.iterative:
-        return "\n".join(
-            [
-                f"eliminated level by level: {listed(plan.chain[:1])}",
-                "conjugate gradients, traces by random signs: "
-                + listed(plan.chain[1:]),
+        means = "conjugate gradients"
+        if family == "gaussian":
+            means += ", traces by random signs"
+        lines = [
+            f"eliminated level by level: {listed(plan.chain[:1])}",
+            f"{means}: {listed(plan.chain[1:])}",
+        ]
+        if limit >= 0.0:
+            lines.append(
                 f"because a dense matrix of {plan.n_core:,} columns from "
                 f"{plan.n_pairs:,} pairs would be left (limits {MAX_CORE:,} and "
-                f"{MAX_PAIRS:,}), at {_duration(plan.seconds)} an evaluation (limit "
-                f"{MAX_SECONDS:g} s). For the linear model with solver='vi'; other "
-                "models refuse above the first two limits",
-            ]
-        )
+                f"{MAX_PAIRS:,}), at {_duration(plan.seconds)} an evaluation"
+                + (f" (limit {limit:g} s)" if able else "")
+            )
+        if not able:
+            lines.append("solver='vi' does so; this solver refuses")
+        return "\n".join(lines)
     lines = [f"eliminated level by level: {listed(plan.chain)}"]
     if plan.core:
         lines += [

@@ -16,9 +16,11 @@ class Engine:
     problem : dense_generalized.Problem
     kinds : sequence of {"full", "diag", "scalar"}
         Covariance of each factor.
+    dense : bool, default=True
+        Whether the design has a dense core, which only the full posterior wants.
     """
 
-    def __init__(self, problem, kinds):
+    def __init__(self, problem, kinds, *, dense=True):
         from skglmm.engine import generalized
 
         factors = [
@@ -26,7 +28,7 @@ class Engine:
             for codes, z, kind in zip(problem.codes, problem.z, kinds, strict=True)
             for plain in [z.shape[1] == 1]
         ]
-        self.design = build_design(factors)
+        self.design = build_design(factors, np.inf if dense else -1.0)
         plan, rows = self.design.plan, self.design.rows
         self.order = plan.chain + plan.core
         self.family, self.kinds = problem.family, kinds
@@ -103,8 +105,7 @@ def _signature(structure, heads):
     """Index, data, arrays with as many rows as `heads` says and the parameters."""
     import tensorflow as tf
 
-    from skglmm.engine.structure import index_spec, vector
-    from skglmm.engine.variational import data_spec
+    from skglmm.engine.structure import data_spec, index_spec, vector
 
     arrays = [tf.TensorSpec([n, None], tf.float64) if n else vector() for n in heads]
     return [index_spec(structure), data_spec(structure), *arrays, vector()]
@@ -115,9 +116,8 @@ def compiled_bound(structure, family, kept):
     import tensorflow as tf
 
     from skglmm.engine import variational
-    from skglmm.engine.inner import Inner
 
-    inner = Inner(structure, family, spread=True, joint=True, kept=kept)
+    inner = variational.inner_of(structure, family, kept)
 
     def call(index, data, nodes, theta):
         aux = variational.initial_aux(structure, inner, index, data)

@@ -86,12 +86,13 @@ def random_factors(kinds, effects, seed):
     return theta, factors
 
 
-def prepared(family, relations, n_levels, effects, kinds, seed):
+def prepared(family, relations, n_levels, effects, kinds, seed, kept=None):
     from skglmm.engine.inner import RIDGE
 
     problem = textbook.random_problem(family, relations, n_levels, effects, seed)
     problem = replace(problem, ridge=RIDGE)
-    return problem, Engine(problem, kinds), *random_factors(kinds, effects, seed)
+    engine = Engine(problem, kinds, dense=kept is None)
+    return problem, engine, *random_factors(kinds, effects, seed)
 
 
 def blocks(problem, factors, solution):
@@ -113,7 +114,7 @@ def blocks(problem, factors, solution):
 def test_the_bound_and_its_gradient_are_those_of_dense_algebra(name):
     *problem, kept = BOUNDS[name]
     for seed in range(2):
-        p, engine, theta, factors = prepared(*problem, seed)
+        p, engine, theta, factors = prepared(*problem, seed, kept)
         value, gradient, found = engine.bound(factors(theta), kept)
         book = textbook.bound(p, factors(theta), kept)
         assert value == pytest.approx(book["value"], rel=1e-10)

@@ -17,7 +17,7 @@ from skglmm.engine.generalized import load
 from skglmm.engine.gradient import covariance_terms
 from skglmm.engine.inner import Inner
 from skglmm.engine.likelihoods import normal_nodes
-from skglmm.engine.structure import FLOAT, INT, graph, index_spec, vector
+from skglmm.engine.structure import FLOAT, INT, data_spec, graph, index_spec, vector
 
 _EXACT = 1e-12
 
@@ -94,7 +94,7 @@ def compiled_turn(structure, family, averaged):
         call,
         [
             index_spec(structure),
-            variational.data_spec(structure),
+            data_spec(structure),
             tf.TensorSpec([2, None], FLOAT),
             tf.TensorSpec([k], FLOAT),
             aux_spec,

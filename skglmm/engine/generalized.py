@@ -3,11 +3,20 @@
 import numpy as np
 import tensorflow as tf
 
-from skglmm.engine import laplace, optimizers, session, variational
+from skglmm.engine import (
+    iterative,
+    laplace,
+    optimizers,
+    session,
+    sparse,
+    variational,
+)
 from skglmm.engine.likelihoods import LIKELIHOODS, normal_nodes
 from skglmm.engine.structure import FLOAT, INT
 
 _SETTLE = 20
+# Probes of the log-determinant of a design without a dense core.
+N_SIGNS = 16
 # Effects a level up to which quadrature gives the likelihood, and its nodes.
 _MOST_EFFECTS = {1: 21, 2: 11, 3: 7}
 
@@ -25,7 +34,7 @@ def objective_size(problem):
 
 
 def load(run):
-    """Rows of the session's problem (`variational.data_spec`)."""
+    """Rows of the session's problem (`structure.data_spec`)."""
     problem = run.problem
     n_rows = len(problem.weight)
     zeros, ones = np.zeros(n_rows), np.ones(n_rows)
@@ -173,8 +182,10 @@ def _least_squares(problem, data, family):
 
 
 def log_likelihood(run, family, data, out):
-    """-2 log-likelihood at given estimates, and how it was computed."""
+    """-2 log-likelihood at given estimates, its error, and how it was computed."""
     effects = run.structure.n_effects
+    if run.structure.iterative:
+        return "laplace", *_sparse_log_likelihood(run, family, data, out)
     method, n = "laplace", 1
     if len(effects) == 1 and effects[0] in _MOST_EFFECTS:
         method, n = "quadrature", _MOST_EFFECTS[effects[0]]
@@ -190,4 +201,24 @@ def log_likelihood(run, family, data, out):
         tf.constant(run.theta(out["factors"]), FLOAT),
         tf.constant(1e-8 * objective_size(run.problem), FLOAT),
     )
-    return method, float(value)
+    return method, float(value), 0.0
+
+
+def _sparse_log_likelihood(run, family, data, out):
+    """-2 log-likelihood by Laplace's approximation, and its Monte Carlo error."""
+    effects = run.structure.n_effects
+    solve = sparse.compiled_mode(run.structure, family)
+    value, own, couplings, factors = solve(
+        run.index,
+        data,
+        tf.constant(out["coef"], FLOAT),
+        tuple(tf.constant(m, FLOAT) for m in out["means"]),
+        tf.constant(run.theta(out["factors"]), FLOAT),
+        tf.constant(1e-8 * objective_size(run.problem), FLOAT),
+    )
+    sizes = run.index["n_levels"] * np.array(effects, np.int32)
+    system = {"sizes": sizes, "own": own, "couplings": couplings}
+    size = int(tf.reduce_sum(sizes[1:]))
+    signs = np.random.default_rng(run.problem.seed).integers(2, size=(size, N_SIGNS))
+    log_det, error = iterative.log_det(effects, system, factors, 2.0 * signs - 1.0)
+    return float(value) + log_det, error

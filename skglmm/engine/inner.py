@@ -41,17 +41,12 @@ class Inner:
         mode (Laplace).
     joint : bool
         Whether the fixed effects move with the random ones.
-    kept : tuple of bool or None, default=None
-        None for a posterior with all its covariances. Otherwise the factors that
-        keep their covariances with everything; those between the other factors are
-        dropped.
     """
 
     structure: object
     family: str
     spread: bool
     joint: bool
-    kept: tuple | None = None
 
     @property
     def likelihood(self):
@@ -97,6 +92,54 @@ class Inner:
         }
         right = border[:, p:] - explained[:p, p:]
         return matrices, state, effects, scores, spherical, left, right
+
+    def newton(self, index, data, factors, weight, response, s, tol):
+        """Joint step of the fixed and random effects at given row weights.
+
+        Parameters
+        ----------
+        weight, response : tensors of shape (n,)
+            Weights, and weights times linear predictor plus score, X'beta left out
+            unless `joint`.
+        s : dict
+            Where the loop stands: ``coef``, ``spherical`` and ``memory``.
+        tol : scalar tensor
+            Bound on what the loop may leave over.
+
+        Returns
+        -------
+        step : dict
+            ``coef`` and ``spherical``, where to go; ``scores`` (q, J), Z_j'r of what
+            remains of the response there; ``normal``, X'V^-1 X; ``alone``, X'WX;
+            ``memory`` for the next turn; ``left``, what an inexact step forgoes;
+            ``state`` for `spread_of`.
+        """
+        _, state, _, scores, lifted, left, right = self.solve(
+            index, data, factors, weight, response
+        )
+        coef, p = s["coef"], tf.shape(data["X"])[1]
+        contrast = tf.concat([tf.zeros([p], FLOAT), tf.ones([1], FLOAT)], 0)
+        if self.joint:
+            lower = tf.linalg.cholesky(left["normal"])
+            coef = tf.linalg.cholesky_solve(lower, right)[:, 0]
+            contrast = tf.concat([-coef, tf.ones([1], FLOAT)], 0)
+        return left | {
+            "coef": coef,
+            "spherical": tuple(tf.tensordot(a, contrast, [[1], [0]]) for a in lifted),
+            "scores": tuple(tf.tensordot(a, contrast, [[1], [0]]) for a in scores),
+            "memory": (),
+            "left": tf.zeros([], FLOAT),
+            "state": state,
+        }
+
+    def blank_memory(self, index, p):
+        """What `newton` hands on from turn to turn, at first."""
+        return ()
+
+    def end(self, index, data, aux, weight):
+        """Minus the derivatives of b in the fixed effects, and X'V^-1 X."""
+        moves, *_ = self.moves(index, data, aux["estimates"]["factors"], weight)
+        return moves, aux["estimates"]["normal"]
 
     def moves(self, index, data, factors, weight):
         """How the effects move with the fixed ones at given row weights.
@@ -169,6 +212,7 @@ class Inner:
             "score": score,
             "to_coef": start["coef"],
             "to_spherical": start["spherical"],
+            "memory": start.get("memory", self.blank_memory(index, p)),
             "step": tf.ones([], FLOAT),
             "n": tf.constant(0, INT),
             "done": tf.constant(False),
@@ -189,22 +233,11 @@ class Inner:
             if not self.joint:
                 linear -= tf.linalg.matvec(x, s["coef"])
             response = s["weight"] * linear + s["score"]
-            matrices, state, effects, scores, lifted, left, right = self.solve(
-                index, data, factors, used, response
-            )
-            if self.joint:
-                lower = tf.linalg.cholesky(left["normal"])
-                coef = tf.linalg.cholesky_solve(lower, right)[:, 0]
-                contrast = tf.concat([-coef, tf.ones([1], FLOAT)], 0)
-            else:
-                coef = s["coef"]
-                contrast = tf.concat([tf.zeros([p], FLOAT), tf.ones([1], FLOAT)], 0)
-            h = [tf.tensordot(a, contrast, [[1], [0]]) for a in scores]
-            spherical = tuple(tf.tensordot(a, contrast, [[1], [0]]) for a in lifted)
-            to_coef = tf.where(fresh, coef, s["to_coef"])
+            newton = self.newton(index, data, factors, used, response, s, tol)
+            to_coef = tf.where(fresh, newton["coef"], s["to_coef"])
             to_spherical = tuple(
                 tf.where(fresh, a, b)
-                for a, b in zip(spherical, s["to_spherical"], strict=True)
+                for a, b in zip(newton["spherical"], s["to_spherical"], strict=True)
             )
             coef = s["coef"] + s["step"] * (to_coef - s["coef"])
             spherical = tuple(
@@ -222,8 +255,8 @@ class Inner:
                 value += tf.reduce_sum(u * u)
             variance = s["variance"]
             if self.spread:
-                own, info, variance, log_det, counts = self._spread(
-                    index, data, factors, matrices, state
+                own, info, variance, log_det, counts = self.spread_of(
+                    index, data, factors, newton["state"]
                 )
                 value += log_det - counts
             density, score, weight = self.terms(data, eta, variance, nodes)
@@ -245,9 +278,9 @@ class Inner:
                 "used": used,
                 "weight": weight,
                 "score": score,
-                "scores": tuple(h),
-                "normal": left["normal"],
-                "alone": left["alone"],
+                "scores": newton["scores"],
+                "normal": newton["normal"],
+                "alone": newton["alone"],
                 "penalty": penalty,
             }
             if self.spread:
@@ -258,7 +291,7 @@ class Inner:
                 )
                 for name in new
             }
-            slack = self._left_over(s, new)
+            slack = self._left_over(s, new) + newton["left"]
             done = took & fresh & (slack < tol)
             still = tf.abs(change) < _NOTHING * (1.0 + tf.abs(value))
             done |= took & still & (slack >= 0.5 * s["slack"])
@@ -268,6 +301,7 @@ class Inner:
                 | {
                     "to_coef": to_coef,
                     "to_spherical": to_spherical,
+                    "memory": newton["memory"],
                     "step": step,
                     "slack": slack,
                     "n": s["n"] + 1,
@@ -305,60 +339,18 @@ class Inner:
             left += 0.5 * tf.reduce_sum(wrong * wrong * new["variance"] * scale)
         return left
 
-    def _spread(self, index, data, factors, matrices, state):
+    def spread_of(self, index, data, factors, state):
         """Posterior blocks, row variances and the bound's remaining terms."""
-        structure, rows_ = self.structure, data["rows"]
-        if self.kept is None:
-            own, info, variance = self._full(index, rows_, state)
-            log_det = state["log_det"]
-        else:
-            own, info, log_dets = kernel.apart(structure, index, matrices, factors)
-            lost = [not keep for keep in self.kept]
-            log_det = tf.add_n(
-                [d for d, out in zip(log_dets, lost, strict=True) if out]
-            )
-            blank = [
-                a if out else tf.zeros_like(a) for a, out in zip(own, lost, strict=True)
-            ]
-            variance = rows.variance_apart(structure, rows_, blank)
-            if any(self.kept):
-                # V = V_full - H_LL^-1 + blockdiag(H_kk^-1): H_LL^-1 is the posterior
-                # without the kept factors, that is, with their T at zero
-                full = self._full(index, rows_, state)
-                without = kernel.factorize(
-                    structure,
-                    index,
-                    matrices,
-                    tuple(
-                        tf.zeros_like(t) if keep else t
-                        for t, keep in zip(factors, self.kept, strict=True)
-                    ),
-                )
-                less = self._full(index, rows_, without)
-                own, info = (
-                    [
-                        f if keep else a + f - b
-                        for a, f, b, keep in zip(alone, f_, b_, self.kept, strict=True)
-                    ]
-                    for alone, f_, b_ in zip(
-                        (own, info), full[:2], less[:2], strict=True
-                    )
-                )
-                variance = tf.maximum(variance + full[2] - less[2], 0.0)
-                log_det += state["log_det"] - without["log_det"]
-        counts = tf.zeros([], FLOAT)
-        for r, t in enumerate(factors):
-            total = tf.reduce_sum(info[r], -1)
-            if r < len(structure.chain):
-                total = tf.matmul(total, t)
-            counts += tf.reduce_sum(t * total)
-        return tuple(own), tuple(info), variance, log_det, counts
-
-    def _full(self, index, rows_, state):
         own, info, cross, cross_cell, core = kernel.posterior(
             self.structure, index, state, between=True
         )
         variance = rows.variance(
-            self.structure, index, rows_, (own, cross, cross_cell, core)
+            self.structure, index, data["rows"], (own, cross, cross_cell, core)
         )
-        return own, info, variance
+        counts = tf.zeros([], FLOAT)
+        for r, t in enumerate(factors):
+            total = tf.reduce_sum(info[r], -1)
+            if r < len(self.structure.chain):
+                total = tf.matmul(total, t)
+            counts += tf.reduce_sum(t * total)
+        return tuple(own), tuple(info), variance, state["log_det"], counts

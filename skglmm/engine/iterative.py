@@ -57,7 +57,7 @@ def _each(blocks, x):
     return _flat(tf.matmul(blocks, _blocks(x, q)))
 
 
-class _Operator:
+class Operator:
     """M = Lambda'Z'WZ Lambda + I at given factors, its first factor eliminated."""
 
     def __init__(self, sizes, own, couplings, factors):
@@ -111,18 +111,24 @@ class _Operator:
             [_each(b, v) for b, v in zip(self.inverse[1:], parts, strict=True)], 0
         )
 
-    def solve(self, rhs, start):
-        """M^-1 rhs by conjugate gradients; `start` is a guess for all but factor 0."""
+    def solve(self, rhs, start, goal=None):
+        """M^-1 rhs by conjugate gradients; `start` is a guess for all but factor 0.
+
+        Returns the solutions, the number of steps and what is left of each column (see
+        `conjugate_gradients`).
+        """
         first, *others = _split(rhs, self.sizes)
         k = len(self.sizes)
         lifted = _each(self.inverse[0], first)
         right = tf.concat(
             [others[r - 1] - self.couple(r, 0, lifted) for r in range(1, k)], 0
         )
-        x, n = conjugate_gradients(self.rest, self.precondition, right, start)
+        x, n, left = conjugate_gradients(
+            self.rest, self.precondition, right, start, goal or _strict
+        )
         parts = _split(x, self.sizes[1:])
         above = tf.add_n([self.couple(0, s, parts[s - 1]) for s in range(1, k)])
-        return tf.concat([lifted - _each(self.inverse[0], above), x], 0), n
+        return tf.concat([lifted - _each(self.inverse[0], above), x], 0), n, left
 
     def normalised(self, x):
         """C^-1 S C^-T x, C C' the block diagonal of S + B'D_1^-1 B."""
@@ -146,16 +152,27 @@ class _Operator:
         )
 
 
-def conjugate_gradients(apply, precondition, right, start):
-    """Solve for many columns at once, until each residual is small or steps run out."""
+def _strict(right, size):
+    return _TOL**2 * right
+
+
+def conjugate_gradients(apply, precondition, right, start, goal):
+    """Solve for many columns at once, until each residual is small or steps run out.
+
+    Residuals r are measured as r'Pr, P the preconditioner. `goal` maps the measures of
+    the right-hand sides and of the first residuals to those that are small enough.
+
+    Returns the solutions, the number of steps and what is left of every column.
+    """
 
     def dot(a, b):
         return tf.reduce_sum(a * b, 0)
 
-    goal = _TOL**2 * dot(right, precondition(right)) + 1e-300
     residual = right - apply(start)
     step = precondition(residual)
-    state = (tf.constant(0, INT), start, residual, step, dot(residual, step))
+    size = dot(residual, step)
+    goal = goal(dot(right, precondition(right)), size) + 1e-300
+    state = (tf.constant(0, INT), start, residual, step, size)
 
     def body(n, x, residual, direction, size):
         moved = apply(direction)
@@ -169,27 +186,30 @@ def conjugate_gradients(apply, precondition, right, start):
         size = tf.where(size > goal, new, size)
         return n + 1, x, residual, step + beta * direction, size
 
-    n, x, *_ = tf.while_loop(
+    shape = tf.TensorShape([None, None])
+    n, x, *_, size = tf.while_loop(
         lambda n, x, residual, direction, size: (
             (n < _MOST) & tf.reduce_any(size > goal)
         ),
         body,
         state,
+        shape_invariants=(tf.TensorShape([]), *[shape] * 3, tf.TensorShape([None])),
         parallel_iterations=1,
     )
-    return x, n
+    return x, n, size
 
 
-def _signature(effects):
+def _signature(effects, with_sums):
     pairs = [(r, s) for r in range(len(effects)) for s in range(r + 1, len(effects))]
     matrix = tf.TensorSpec([None, None], FLOAT)
-    return {
+    operator = {
         "sizes": tf.TensorSpec([len(effects)], INT),
         "own": tuple(tf.TensorSpec([None, q, q], FLOAT) for q in effects),
         "couplings": {pair: tf.SparseTensorSpec([None, None], FLOAT) for pair in pairs},
-        "border": matrix,
-        "sums": matrix,
     }
+    if not with_sums:
+        return operator
+    return operator | {"border": matrix, "sums": matrix}
 
 
 @functools.cache
@@ -208,13 +228,13 @@ def compiled_evaluate(effects):
 
     def call(system, factors, n_rows, reml, probes, start):
         sizes = tf.unstack(system["sizes"], num=len(effects))
-        operator = _Operator(sizes, system["own"], system["couplings"], factors)
+        operator = Operator(sizes, system["own"], system["couplings"], factors)
         parts = _split(system["sums"], sizes)
         border = tf.concat(
             [_times(tf.transpose(t), v) for t, v in zip(factors, parts, strict=True)], 0
         )
         width = tf.shape(border)[1]
-        solved, n_steps = operator.solve(tf.concat([border, probes], 1), start)
+        solved, n_steps, _ = operator.solve(tf.concat([border, probes], 1), start)
         at_border, at_probes = solved[:, :width], solved[:, width:]
         explained = tf.matmul(border, at_border, transpose_a=True)
         fixed = linear.profile(system["border"] - explained, n_rows, reml)
@@ -260,9 +280,10 @@ def compiled_evaluate(effects):
 def _call_signature(effects, with_probes):
     scalar, matrix = tf.TensorSpec([], FLOAT), tf.TensorSpec([None, None], FLOAT)
     factors = tuple(tf.TensorSpec([q, q], FLOAT) for q in effects)
+    system = _signature(effects, with_probes)
     if with_probes:
-        return [_signature(effects), factors, scalar, scalar, matrix, matrix]
-    return [_signature(effects), factors, matrix, tf.TensorSpec([], INT)]
+        return [system, factors, scalar, scalar, matrix, matrix]
+    return [system, factors, matrix, tf.TensorSpec([], INT)]
 
 
 @functools.cache
@@ -276,7 +297,7 @@ def compiled_log_det(effects):
 
     def call(system, factors, probes, n_steps):
         sizes = tf.unstack(system["sizes"], num=len(effects))
-        operator = _Operator(sizes, system["own"], system["couplings"], factors)
+        operator = Operator(sizes, system["own"], system["couplings"], factors)
         norm = tf.norm(probes, axis=0)
         empty = tf.zeros([n_steps, tf.shape(probes)[1]], FLOAT)
 
@@ -318,6 +339,29 @@ def quadrature_of_log(diagonals, others, size):
         values, axes = eigh_tridiagonal(d[:n], e[: n - 1])
         out.append(size * (axes[0] ** 2) @ np.log(np.maximum(values, 1e-12)))
     return np.array(out)
+
+
+def log_det(effects, system, factors, probes, n_steps=25):
+    """log|M| and its standard error, by Lanczos quadrature from signs (m, c).
+
+    Parameters
+    ----------
+    effects : tuple of int
+    system : dict
+        ``sizes``, ``own`` and ``couplings`` as `compiled_evaluate` takes them.
+    """
+    sizes = system["sizes"].numpy()
+    size = int(sizes[1:].sum())
+    system = {name: system[name] for name in ("sizes", "own", "couplings")}
+    known, *tridiagonal = compiled_log_det(effects)(
+        system,
+        tuple(tf.convert_to_tensor(t, FLOAT) for t in factors),
+        tf.convert_to_tensor(probes[-size:], FLOAT),
+        tf.constant(min(n_steps, size), INT),
+    )
+    parts = quadrature_of_log(*(a.numpy() for a in tridiagonal), size)
+    error = parts.std(ddof=1) / np.sqrt(len(parts))
+    return float(known) + float(parts.mean()), float(error)
 
 
 class System:
@@ -375,16 +419,7 @@ class System:
 
     def log_det(self, factors, probes, n_steps=25):
         """log|M| and its standard error."""
-        size = sum(self.sizes[1:])
-        known, *tridiagonal = compiled_log_det(self.effects)(
-            self._system,
-            tuple(tf.convert_to_tensor(t, FLOAT) for t in factors),
-            tf.convert_to_tensor(probes[-size:], FLOAT),
-            tf.constant(min(n_steps, size), INT),
-        )
-        parts = quadrature_of_log(*(a.numpy() for a in tridiagonal), size)
-        error = parts.std(ddof=1) / np.sqrt(len(parts))
-        return float(known) + float(parts.mean()), float(error)
+        return log_det(self.effects, self._system, factors, probes, n_steps)
 
 
 def _sparse(matrix):

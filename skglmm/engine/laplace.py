@@ -28,10 +28,16 @@ import tensorflow as tf
 from skglmm.engine import blocks, covariance, kernel, optimizers, rows, statistics
 from skglmm.engine.gradient import covariance_terms
 from skglmm.engine.inner import RIDGE, Inner
-from skglmm.engine.structure import FLOAT, INT, graph, index_spec, signature_of
+from skglmm.engine.structure import (
+    FLOAT,
+    INT,
+    data_spec,
+    graph,
+    index_spec,
+    signature_of,
+)
 from skglmm.engine.variational import (
     INNER_STEPS,
-    data_spec,
     first_promise,
     initial_aux,
     inner_tolerance,
@@ -371,6 +377,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
             "spherical": u,
             "variance": tf.zeros_like(eta),
             "eta": eta,
+            "memory": end["memory"],
             "turns": aux["turns"] + end["n"],
             "estimates": {
                 "normal": left["normal"],

@@ -16,13 +16,14 @@ from skglmm.engine.likelihoods import LIKELIHOODS
 from skglmm.engine.structure import (
     FLOAT,
     INT,
+    data_spec,
     graph,
     index_spec,
     rows_spec,
     statistics_spec,
     vector,
 )
-from skglmm.engine.variational import INNER_STEPS, data_spec
+from skglmm.engine.variational import INNER_STEPS
 
 _EXACT = 1e-8
 _ACCEPTANCE = 0.8

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from skglmm._design import sparse_index
 from skglmm.engine import covariance, statistics
 from skglmm.engine.structure import FLOAT, INT, Structure
 
@@ -23,6 +24,7 @@ def structure_of(design):
         covariance=tuple(
             "diag" if f.n_effects == 1 else f.covariance for f in design.factors
         ),
+        iterative=design.plan.iterative,
     )
 
 
@@ -72,8 +74,11 @@ class Session:
 
     def __enter__(self):
         self._device.__enter__()
+        index = self.design.index
+        if index is None:
+            index = sparse_index(self.design.factors)
         self.index = tf.nest.map_structure(
-            lambda a: tf.convert_to_tensor(a, INT), self.design.index
+            lambda a: tf.convert_to_tensor(a, INT if a.ndim == 1 else tf.int64), index
         )
         return self
 

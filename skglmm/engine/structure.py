@@ -31,12 +31,16 @@ class Structure:
         else, so that no row values need to be read.
     covariance : tuple of {"full", "diag", "scalar"}
         For chain then core: the kind of covariance of the effects.
+    iterative : bool, default=False
+        Whether nothing is dense: then all factors are in the chain, the largest first,
+        nested or not.
     """
 
     chain: tuple
     core: tuple
     plain: tuple
     covariance: tuple
+    iterative: bool = False
 
     @property
     def n_effects(self):
@@ -85,9 +89,29 @@ def rows_spec(structure):
     }
 
 
+def data_spec(structure):
+    """Signature of the rows of a generalised model."""
+    return {
+        "X": tf.TensorSpec([None, None], FLOAT),
+        "y": vector(),
+        "trials": vector(),
+        "offset": vector(),
+        "weight": vector(),
+        "rows": rows_spec(structure),
+    }
+
+
 def index_spec(structure):
     """Signature of the integer arrays that describe who touches whom."""
     n_chain = len(structure.chain)
+    if structure.iterative:
+        places = tf.TensorSpec([None, 2], tf.int64)
+        return {
+            "n_levels": tf.TensorSpec([n_chain], INT),
+            "level_of_row": (places,) * n_chain,
+            "cell_of_row": dict.fromkeys(structure.links(), places),
+            "place": dict.fromkeys(structure.links(), places),
+        }
     spec = {
         "n_levels": tf.TensorSpec([len(structure.n_effects)], INT),
         "parent": tuple(vector(INT) for _ in structure.links()),

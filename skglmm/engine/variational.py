@@ -16,32 +16,20 @@ import tensorflow as tf
 from skglmm.engine import covariance, optimizers
 from skglmm.engine.gradient import covariance_terms
 from skglmm.engine.inner import Inner
+from skglmm.engine.sparse import SparseInner
 from skglmm.engine.structure import (
     FLOAT,
     INT,
+    data_spec,
     graph,
     index_spec,
-    rows_spec,
     signature_of,
-    vector,
 )
 
 INNER_STEPS = 50
 # Length of the steps of differences, in units of the metric's axes, at which the
 # objective changes by its square, and what the inner problem may leave over there.
 _STEP, _EXACT = 0.05, 1e-7
-
-
-def data_spec(structure):
-    """Signature of the rows of a generalised model."""
-    return {
-        "X": tf.TensorSpec([None, None], FLOAT),
-        "y": vector(),
-        "trials": vector(),
-        "offset": vector(),
-        "weight": vector(),
-        "rows": rows_spec(structure),
-    }
 
 
 def initial_aux(structure, inner, index, data):
@@ -55,6 +43,7 @@ def initial_aux(structure, inner, index, data):
         ),
         "variance": tf.zeros_like(eta),
         "eta": eta,
+        "memory": inner.blank_memory(index, p),
         "turns": tf.constant(0, INT),
         "estimates": blank_estimates(structure, index, p),
     }
@@ -72,6 +61,13 @@ def blank_estimates(structure, index, p):
         "factors": tuple(tf.zeros([q, q], FLOAT) for _, q in sizes),
         "penalty": tf.zeros([], FLOAT),
     }
+
+
+def inner_of(structure, family, kept):
+    """The inner problem of a structure."""
+    if structure.iterative:
+        return SparseInner(structure, family, spread=True, joint=True, kept=kept)
+    return Inner(structure, family, spread=True, joint=True)
 
 
 def inner_tolerance(promise, tol, exact=_EXACT):
@@ -116,6 +112,7 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
             "spherical": end["spherical"],
             "variance": end["variance"],
             "eta": end["eta"],
+            "memory": end["memory"],
             "turns": aux["turns"] + end["n"],
             "estimates": {
                 "normal": end["normal"],
@@ -151,14 +148,15 @@ def _finish(inner, index, data, nodes, fun, state, wanted):
     )
     aux = state["aux"]
     _, _, weight = inner.terms(data, aux["eta"], aux["variance"], nodes)
-    moves, *_ = inner.moves(index, data, aux["estimates"]["factors"], weight)
-    return optimizers.summary(state), aux | {"moves": moves}, hessian, slopes
+    moves, normal = inner.end(index, data, aux, weight)
+    aux = aux | {"estimates": aux["estimates"] | {"normal": normal}, "moves": moves}
+    return optimizers.summary(state), aux, hessian, slopes
 
 
 @functools.cache
 def compiled_solve(structure, family, kept=None):
     """Minimise -2 ELBO and difference its gradient, traced once a structure."""
-    inner = Inner(structure, family, spread=True, joint=True, kept=kept)
+    inner = inner_of(structure, family, kept)
 
     def call(index, data, nodes, theta, tol, n_warm, max_iter, wanted):
         fun = _objective(inner, index, data, nodes, tol)
@@ -172,7 +170,7 @@ def compiled_solve(structure, family, kept=None):
 @functools.cache
 def compiled_steps(structure, family, kept=None):
     """The same in steps: a state to begin with, one evaluation of it, and the end."""
-    inner = Inner(structure, family, spread=True, joint=True, kept=kept)
+    inner = inner_of(structure, family, kept)
     theta, tol, n_warm, max_iter, wanted = _options(structure)
     signature = _signature(structure)
 

@@ -132,6 +132,21 @@ class BaseSolver(BaseEstimator):
         self.tol = tol
         self.device = device
 
+    def dense_seconds(self, family, factors):
+        """Seconds of an evaluation above which crossed factors go without a dense core.
+
+        Parameters
+        ----------
+        family : str
+        factors : list of Factor
+
+        Returns
+        -------
+        limit : float
+            Infinite for a solver that needs the core.
+        """
+        return np.inf
+
     @abstractmethod
     def solve(self, problem):
         """Solve a `Problem`.

@@ -103,7 +103,7 @@ def _modal_solution(run, problem, turn, out, n_iter, outcome):
     from skglmm.engine import generalized
 
     found = out["estimates"]
-    method, value = generalized.log_likelihood(run, problem.family, turn.data, found)
+    method, value, _ = generalized.log_likelihood(run, problem.family, turn.data, found)
     report = {"n_iter": n_iter, "outcome": outcome, "history": np.array([value])}
     covariance = np.linalg.inv(found["normal"])
     return _generalized.make_solution(

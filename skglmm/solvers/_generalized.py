@@ -25,7 +25,10 @@ def solve_variational(problem, solver):
     """
     from skglmm.engine import generalized
 
-    kept = kept_factors(problem.design.factors, solver.factorization)
+    kept = None
+    if problem.design.plan.iterative:
+        wanted = "mean_field" if solver.factorization == "mean_field" else "partial"
+        kept = kept_factors(problem.design.factors, wanted)
     with generalized.open_session(problem, solver.device) as run:
         best, out, objective = fit_variational(
             run, solver.n_quadrature, kept, solver.max_iter, solver.tol
@@ -76,9 +79,21 @@ def variational_solution(run, problem, best, out, objective):
     slopes = out["slopes"]
     covariance = np.linalg.inv(out["normal"])
     covariance += slopes @ inverse_hessian(out["hessian"]) @ slopes.T
-    method, value = generalized.log_likelihood(run, problem.family, objective.data, out)
+    method, value, error = generalized.log_likelihood(
+        run, problem.family, objective.data, out
+    )
     solution = make_solution(problem, best, out, covariance, -0.5 * value, method)
     solution.extra["elbo"] = -0.5 * (float(out["value"]) - float(out["penalty"]))
+    if error:
+        solution.extra["monte_carlo"] = {
+            "sampler": "probes",
+            "n_samples": generalized.N_SIGNS,
+            "effective": 1.0,
+            "coef": np.zeros((len(out["coef"]), 1)),
+            "covariances": tuple(np.zeros((*t.shape, 1)) for t in out["factors"]),
+            "noise": None,
+            "log_likelihood": 0.5 * error,
+        }
     return solution
 
 
@@ -139,8 +154,18 @@ def check_quadrature(factors):
 
 
 def kept_factors(factors, factorization):
-    """Which factors keep their posterior covariances; None when all do."""
-    if factorization in ("auto", "full") or len(factors) < 2:
+    """Which factors keep their posterior covariances; None when all do.
+
+    Parameters
+    ----------
+    factors : list of Factor
+    factorization : {"full", "partial", "mean_field"}
+
+    Returns
+    -------
+    kept : tuple of bool or None
+    """
+    if factorization == "full" or len(factors) < 2:
         return None
     if factorization == "mean_field":
         return (False,) * len(factors)

@@ -2,12 +2,17 @@
 
 from numbers import Integral
 
+import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skglmm.solvers._base import BaseSolver
 from skglmm.solvers._exact import solve_linear
-from skglmm.solvers._generalized import solve_variational
+from skglmm.solvers._generalized import kept_factors, solve_variational
 from skglmm.solvers._iterative import solve_iterative
+
+# Seconds of an evaluation above which probes (linear model) or the partial posterior
+# (others, which evaluate it more often) are the better choice.
+_LINEAR, _GENERALIZED = 4.0, 0.5
 
 
 class VI(BaseSolver):
@@ -101,6 +106,15 @@ class VI(BaseSolver):
         super().__init__(max_iter=max_iter, tol=tol, device=device)
         self.n_quadrature = n_quadrature
         self.factorization = factorization
+
+    def dense_seconds(self, family, factors):
+        if family == "gaussian":
+            return _LINEAR
+        auto = self.factorization == "auto"
+        kept = kept_factors(factors, "partial" if auto else self.factorization)
+        if kept is None:
+            return np.inf
+        return _GENERALIZED if auto else -1.0
 
     def solve(self, problem):
         if problem.family != "gaussian":
