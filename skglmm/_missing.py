@@ -75,7 +75,7 @@ class MissingMixin:
     def _read_fixed(self, table, positions, terms, part):
         """Fixed columns as numbers; NaN where values are missing and may be."""
         if self.missing == "error":
-            return table.numeric(positions)
+            return table.numeric(positions, advice=self._advice_on_gaps(part))
         if part is not None:
             raise ValueError(
                 "missing='model' needs the linear fixed part, but fixed_effects is "
@@ -90,11 +90,18 @@ class MissingMixin:
             table.numeric(positions)
         return values
 
+    def _advice_on_gaps(self, part):
+        """What a message on missing values says of the parameter, if there is one."""
+        if part is not None or "missing" not in self._parameter_constraints:
+            return ""
+        return "Or fit with missing='model', which takes them as further unknowns."
+
     def _read_rows(self, table):
         """Fixed columns of rows to predict, and the variance that gaps add."""
         model = vars(self).get("_column_model")
         if model is None:
-            return table.numeric(self._fixed_columns), None
+            advice = self._advice_on_gaps(vars(self).get("_fixed_part"))
+            return table.numeric(self._fixed_columns, advice=advice), None
         X = table.numeric(self._fixed_columns, missing=True)
         if np.isinf(X).any():
             table.numeric(self._fixed_columns)

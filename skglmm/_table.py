@@ -194,7 +194,11 @@ class Table:
         return series_labels(self._data.get_column(self._data.columns[position]))
 
     def numeric(
-        self, positions: Sequence[int], what: str = "", missing: bool = False
+        self,
+        positions: Sequence[int],
+        what: str = "",
+        missing: bool = False,
+        advice: str = "",
     ) -> np.ndarray:
         """Columns as floating point numbers.
 
@@ -207,6 +211,8 @@ class Table:
             ``exposure column 'days' holds text``.
         missing : bool, default=False
             Whether missing and infinite values may be.
+        advice : str, default=""
+            What else can be done about missing values, for messages.
 
         Returns
         -------
@@ -234,14 +240,18 @@ class Table:
                 where = role + self.describe(position)
                 values[:, j] = self._float_column(position, where)
         if values.size and not missing:
-            self._check_finite(values, positions, role)
+            self._check_finite(values, positions, role, advice)
         return values
 
-    def _check_finite(self, values: np.ndarray, positions: list[int], role: str):
+    def _check_finite(
+        self, values: np.ndarray, positions: list[int], role: str, advice: str = ""
+    ):
         try:
             assert_all_finite(values, input_name="X")
         except ValueError as error:
             detail = self._not_finite(values, positions, role)
+            if advice and np.isnan(values).any():
+                detail += f" {advice}"
             raise ValueError(f"{str(error).rstrip()}\n{detail}") from None
 
     def _float_column(self, position: int, where: str) -> np.ndarray:

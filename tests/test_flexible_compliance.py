@@ -1,0 +1,49 @@
+"""scikit-learn's own checks of models whose fixed part is a regressor."""
+
+import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LinearRegression
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skglmm import (
+    MixedLinearRegressor,
+    MixedLogisticRegressor,
+    MixedPoissonRegressor,
+    RegressorPart,
+)
+
+LINE = RegressorPart(LinearRegression(), n_folds=3, n_repeats=1, n_steps=2)
+TREES = RegressorPart(HistGradientBoostingRegressor(max_iter=10), n_repeats=1)
+KINDS = [MixedLinearRegressor, MixedPoissonRegressor, MixedLogisticRegressor]
+
+
+def not_held(estimator):
+    """Checks that cannot hold, and why."""
+    if estimator.fixed_effects is TREES:
+        return {}  # the check has too few rows for a tree to be split
+    return {
+        "check_sample_weight_equivalence_on_dense_data": (
+            "folds are of rows, and a row of weight two is in one of them"
+        )
+    }
+
+
+quiet = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@parametrize_with_checks(
+    [kind(fixed_effects=LINE) for kind in KINDS], expected_failed_checks=not_held
+)
+@quiet
+def test_scikit_learn_finds_nothing_to_object_to(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(
+    [kind(groups, fixed_effects=TREES) for kind in KINDS for groups in (None, 0)],
+    expected_failed_checks=not_held,
+)
+@quiet
+@pytest.mark.slow
+def test_nor_with_trees(estimator, check):
+    check(estimator)
