@@ -10,8 +10,24 @@ import tensorflow as tf
 
 from skglmm.engine.structure import FLOAT
 
-# Nodes that are evaluated together: enough for both cores, little memory.
-_GROUP = 3
+
+def _mean(terms, mean, variance, nodes):
+    """Means of three functions of eta ~ N(mean, variance), a node at a time.
+
+    Sums over all nodes at once are slower: they do not fit into the cache.
+    """
+    sd, zero = tf.sqrt(variance), tf.zeros_like(mean)
+
+    def add(k, *sums):
+        parts = terms(mean + nodes[0, k] * sd)
+        return k + 1, *[a + nodes[1, k] * b for a, b in zip(sums, parts, strict=True)]
+
+    return tf.while_loop(
+        lambda k, *_: k < tf.shape(nodes)[1],
+        add,
+        (tf.constant(0), zero, zero, zero),
+        parallel_iterations=1,
+    )[1:]
 
 
 class Likelihood:
@@ -50,22 +66,11 @@ class Likelihood:
         -------
         density, score, weight : tensors of shape (n,)
         """
-        sd = tf.sqrt(variance)
-        zero = tf.zeros_like(mean)
 
-        def add(k, density, score, weight):
-            at = nodes[:, k : k + _GROUP]
-            eta = mean[None] + sd[None] * at[0][:, None]
-            parts = self.density_and_derivatives(y[None], trials[None], eta)
-            sums = [tf.linalg.matvec(part, at[1], transpose_a=True) for part in parts]
-            return k + _GROUP, density + sums[0], score + sums[1], weight + sums[2]
+        def terms(eta):
+            return self.density_and_derivatives(y, trials, eta)
 
-        _, density, score, weight = tf.while_loop(
-            lambda k, *_: k < tf.shape(nodes)[1],
-            add,
-            (tf.constant(0), zero, zero, zero),
-        )
-        return density, score, weight
+        return _mean(terms, mean, variance, nodes)
 
     def density_and_derivatives(self, y, trials, eta):
         """l, l' and -l'' at once, for a family that can share work between them."""
@@ -105,13 +110,22 @@ class Binomial(Likelihood):
         weight = trials * p * tf.sigmoid(-eta)
         return y - trials * p, weight, weight * (1.0 - 2.0 * p)
 
-    def density_and_derivatives(self, y, trials, eta):
+    @staticmethod
+    def _parts(eta):
+        """log(1 - p), p and p (1 - p)."""
         small = tf.exp(-tf.abs(eta))
         larger = 1.0 / (1.0 + small)
-        p = tf.where(eta >= 0.0, larger, small * larger)
-        softplus = tf.maximum(eta, 0.0) + tf.math.log1p(small)
-        weight = trials * small * larger * larger
-        return y * eta - trials * softplus, y - trials * p, weight
+        smaller = small * larger
+        p = tf.where(eta >= 0.0, larger, smaller)
+        return tf.math.log(larger) - tf.maximum(eta, 0.0), p, larger * smaller
+
+    def density_and_derivatives(self, y, trials, eta):
+        rest, p, weight = self._parts(eta)
+        return y * eta + trials * rest, y - trials * p, trials * weight
+
+    def expected(self, y, trials, mean, variance, nodes):
+        rest, p, weight = _mean(self._parts, mean, variance, nodes)
+        return y * mean + trials * rest, y - trials * p, trials * weight
 
     def constant(self, y, trials):
         return (
@@ -128,10 +142,6 @@ LIKELIHOODS = {"poisson": Poisson(), "binomial": Binomial()}
 
 
 def normal_nodes(n):
-    """Gauss-Hermite nodes and weights (2, K) for a standard normal variable.
-
-    K is n, filled up with nodes of weight zero to whole groups.
-    """
+    """Gauss-Hermite nodes and weights (2, n) for a standard normal variable."""
     x, w = np.polynomial.hermite_e.hermegauss(n)
-    nodes = np.stack([x, w / w.sum()])
-    return tf.constant(np.pad(nodes, [(0, 0), (0, -n % _GROUP)]), FLOAT)
+    return tf.constant(np.stack([x, w / w.sum()]), FLOAT)

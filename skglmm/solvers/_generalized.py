@@ -7,7 +7,7 @@ from skglmm.solvers._search import INTERRUPTED, begin, minimize, singular_factor
 
 # A variance of the linear predictor above which more quadrature nodes are needed, and
 # how many there are then.
-_NODES = ((1.0, 9), (4.0, 15), (16.0, 33), (np.inf, 63))
+_NODES = ((0.5, 6), (1.0, 9), (4.0, 15), (16.0, 33), (np.inf, 63))
 QUADRATURE_EFFECTS = 3
 
 
