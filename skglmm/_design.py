@@ -215,19 +215,22 @@ def build_design(factors, limit=np.inf):
 def sparse_index(factors):
     """Integer arrays of `engine.structure.index_spec` for an iterative plan."""
     rows = np.arange(len(factors[0].codes), dtype=np.int64)
-    cell_of_row, place = {}, {}
+    cell_of_row, cell, place = {}, {}, {}
     for r, factor in enumerate(factors):
         for s in range(r + 1, len(factors)):
             level, met, of_row = _meetings(factor, factors[s])
             q, k = factor.n_effects, factors[s].n_effects
-            first = level[:, None].astype(np.int64) * q + np.repeat(np.arange(q), k)
-            second = met[:, None].astype(np.int64) * k + np.tile(np.arange(k), q)
-            place[r, s] = np.stack([first.ravel(), second.ravel()], 1)
+            cell[r, s] = place[r, s] = np.stack([level, met], 1).astype(np.int64)
+            if q * k > 1:
+                first = cell[r, s][:, :1] * q + np.repeat(np.arange(q), k)
+                second = cell[r, s][:, 1:] * k + np.tile(np.arange(k), q)
+                place[r, s] = np.stack([first.ravel(), second.ravel()], 1)
             cell_of_row[r, s] = np.stack([rows, of_row], 1)
     return {
         "n_levels": np.array([factor.n_levels for factor in factors], np.int32),
         "level_of_row": tuple(np.stack([rows, f.codes], 1) for f in factors),
         "cell_of_row": cell_of_row,
+        "cell": cell,
         "place": place,
     }
 

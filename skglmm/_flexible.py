@@ -723,7 +723,7 @@ class _Networks:
     """A network for each fold, in training."""
 
     def __init__(self, part, data):
-        from skglmm.engine import networks
+        from skglmm.engine import networks, pointwise
 
         self._part, self._data = part, data
         features, weight, y = data.features, data.weight, data.y
@@ -738,7 +738,7 @@ class _Networks:
             self._shift = weight @ y / total
             self._scale = np.sqrt(weight @ (y - self._shift) ** 2 / total) or 1.0
         else:
-            start = networks.suggested(data.family, y, data.trials) - offset
+            start = pointwise.suggested(data.family, y, data.trials) - offset
             self._shift = weight @ start / total
         self._rows = [
             _held_out(data, outside, part.validation_fraction)
@@ -839,18 +839,18 @@ class _Regressors:
         return self._own
 
     def _suggested(self):
-        from skglmm.engine import networks
+        from skglmm.engine import pointwise
 
         data = self._data
         offset = 0.0 if data.offset is None else data.offset
-        return networks.suggested(data.family, data.y, data.trials) - offset
+        return pointwise.suggested(data.family, data.y, data.trials) - offset
 
     def _working(self, f, mean, variance):
-        from skglmm.engine import networks
+        from skglmm.engine import pointwise
 
         data = self._data
         at = f + mean if data.offset is None else f + mean + data.offset
-        return networks.working(data.family, data.y, data.trials, at, variance)
+        return pointwise.working(data.family, data.y, data.trials, at, variance)
 
     def state(self):
         """Content of `FittedPart`."""

@@ -8,6 +8,8 @@ from sklearn.base import clone
 
 from skglmm._coding import code_fixed
 from skglmm._design import Factor, build_design
+from skglmm._flexible import random_part
+from skglmm._latent import Normal, Other
 from skglmm.solvers import MCEM
 from skglmm.solvers._base import Problem, Solution
 from skglmm.solvers._exact import open_objective
@@ -276,9 +278,15 @@ def impute(problem, y, X, solver, fit_intercept, center):
                 enough *= 2
         problem = replace(problem, start=drawn.start)
         coef = coding.transform @ drawn.coef
-        rest = y - drawn.part - (coef[0] if first else 0.0)
-        columns.draw(rest, coef[first:], drawn.noise, random)
-    return pool.solution(problem.reml), pool.border, pool.coding, pool.imputed()
+        base = drawn.part + (coef[0] if first else 0.0)
+        if problem.offset is not None:
+            base = base + problem.offset
+        if drawn.noise is None:
+            response = Other(problem.family, y, problem.trials)
+        else:
+            response = Normal(y, drawn.noise)
+        columns.draw(base, coef[first:], response, random)
+    return pool.solution(), pool.border, pool.coding, pool.imputed()
 
 
 class _Columns:
@@ -320,37 +328,37 @@ class _Columns:
             covariance * np.outer(self._scale, self._scale),
         )
 
-    def draw(self, rest, coef, noise, random):
+    def draw(self, base, coef, response, random):
         """Draw the parameters of the columns, and then the missing values.
 
         Parameters
         ----------
-        rest : ndarray of shape (n_rows,)
-            Target less all but the fixed columns.
+        base : ndarray of shape (n_rows,)
+            Linear predictor but for the fixed columns.
         coef : ndarray of shape (p,)
-        noise : float
-            Residual variance.
+        response : Normal or Other
         random : RandomState
         """
         if not len(self._random):
             return
         values = self._rows[:, self._random]
         mean, precision = self._draw_parameters(values, random)
-        rest = rest - (self._center + self._scale * self._rows) @ coef
+        eta = base + (self._center + self._scale * self._rows) @ coef
         slopes = (self._scale * coef)[self._random]
         for gaps, rows in self._patterns:
-            of, own = slopes[gaps], precision[np.ix_(gaps, gaps)]
-            known = ~gaps
-            old = values[np.ix_(rows, gaps)]
-            target = rest[rows] + old @ of
+            of, known = slopes[gaps], ~gaps
+            left = np.linalg.inv(precision[np.ix_(gaps, gaps)])
             away = (values - mean)[np.ix_(rows, known)]
-            right = mean[np.ix_(rows, gaps)] @ own
-            right -= away @ precision[np.ix_(known, gaps)]
-            right += np.outer(target, of) / noise
-            lower = np.linalg.cholesky(own + np.outer(of, of) / noise)
-            inverse = np.linalg.inv(lower)
-            new = right @ inverse.T + random.standard_normal(right.shape)
-            values[np.ix_(rows, gaps)] = new @ inverse
+            at = mean[np.ix_(rows, gaps)]
+            at -= away @ precision[np.ix_(known, gaps)] @ left
+            noise = random.standard_normal(at.shape)
+            new = at + noise @ np.linalg.cholesky(left).T
+            variance = of @ left @ of
+            if variance > 0.0:
+                others = eta[rows] - values[np.ix_(rows, gaps)] @ of
+                part = response.draw(rows, others, at @ of, variance, random)
+                new += np.outer(part - new @ of, left @ of / variance)
+            values[np.ix_(rows, gaps)] = new
         self._rows[:, self._random] = values
 
     def _draw_parameters(self, values, random):
@@ -407,28 +415,27 @@ class _Drawn:
     coef : ndarray of shape (rank,)
     part : ndarray of shape (n_rows,)
         Random part of each row.
-    noise : float
-        Residual variance.
+    noise : float or None
+        Residual variance, where the family has one.
     start : tuple of ndarray
         Relative factors to begin the next fit from.
     """
 
     coef: np.ndarray
     part: np.ndarray
-    noise: float
+    noise: float | None
     start: tuple
 
 
 def _turn(problem, y, solver, random, center):
     """`Solution` for a completed table, and a draw given its variances."""
+    if problem.family != "gaussian":
+        return _working_turn(problem, y, solver, random)
     origin = center(y, problem.border, problem.weight)
     solution = solver.solve(problem)
     noise = solution.noise_variance
     roots = tuple(map(_root, solution.covariances))
-    # off zero, which is stationary
-    start = tuple(
-        np.linalg.cholesky(t @ t.T / noise + 1e-3 * np.eye(len(t))) for t in roots
-    )
+    start = _off_zero(roots, noise)
     left = max(problem.weight.sum() - len(solution.coef), 1.0)
     noise *= left / random.chisquare(left)
     coef, part = _draw(problem, y, roots, noise, random, solver.device, center)
@@ -436,11 +443,51 @@ def _turn(problem, y, solver, random, center):
     return solution, _Drawn(coef, part, noise, start)
 
 
+def _working_turn(problem, y, solver, random):
+    """`_turn` for another family: the draw is from the Gaussian approximation.
+
+    It is the posterior of a linear model with the working responses f + s / w and the
+    weights w, where s = E[l'(eta)] and w = E[-l''(eta)] over the random effects.
+    """
+    from skglmm.engine.pointwise import working
+
+    problem.border[:, -1] = y
+    solution = solver.solve(problem)
+    roots = tuple(map(_root, solution.covariances))
+    fixed = problem.border[:, :-1] @ solution.coef
+    mean, variance = random_part(problem, solution.means, solution.posteriors)
+    eta = fixed + mean
+    at = eta if problem.offset is None else eta + problem.offset
+    _, step, weight = working(problem.family, y, problem.trials, at, variance)
+    linear = replace(
+        problem,
+        border=problem.border.copy(),
+        weight=problem.weight * weight,
+        family="gaussian",
+    )
+    coef, part = _draw(linear, eta + step, roots, 1.0, random, solver.device, _as_it_is)
+    return solution, _Drawn(coef, part, None, _off_zero(roots, 1.0))
+
+
+def _as_it_is(y, border, weight):
+    """Write y into the border, nothing taken off."""
+    border[:, -1] = y
+    return 0.0
+
+
+def _off_zero(roots, noise):
+    """Relative factors to begin from, off zero, which is stationary."""
+    return tuple(
+        np.linalg.cholesky(t @ t.T / noise + 1e-3 * np.eye(len(t))) for t in roots
+    )
+
+
 class _Pool:
     """Means over completed tables, in the working coordinates of the first one."""
 
     def __init__(self, border, coding, solution):
         self.border, self.coding = border, coding
+        self._method = solution.method
         self._back = np.linalg.pinv(coding.transform)
         self._coef, self._within, self._noise, self._history = [], [], [], []
         self._components = [[] for _ in solution.covariances]
@@ -479,9 +526,12 @@ class _Pool:
             sums["d"] = sums["d"] + np.einsum("qpj,pr->qrj", moved, inverse)
 
     def _inflation(self):
-        """Variance of a mean over the chain, relative to independent draws."""
-        draws = np.array(self._coef) @ self.coding.transform.T
-        draws = draws[:, ~self.coding.aliased]
+        """Variance of a mean over the chain, relative to independent draws.
+
+        In working coordinates, because the user's intercept depends on the origins of
+        the columns.
+        """
+        draws = np.array(self._coef)
         away = draws - draws.mean(axis=0)
         lagged = np.sum(away[1:] * away[:-1], axis=0)
         rho = np.clip(lagged / np.maximum(np.sum(away**2, axis=0), 1e-300), 0.0, 0.95)
@@ -507,11 +557,14 @@ class _Pool:
         transform = self.coding.transform[~self.coding.aliased]
         return np.einsum("ia,ab,ib->i", transform, covariance, transform)
 
-    def solution(self, reml):
+    def solution(self):
         """Pooled `Solution`; the likelihood of the observed values is not known."""
         total, _, _ = self._variances()
         inflation, m = self._inflation(), self.size
-        coefs, noise = np.array(self._coef), float(np.mean(self._noise))
+        coefs, noise, errors = np.array(self._coef), None, None
+        if None not in self._noise:
+            noise = float(np.mean(self._noise))
+            errors = inflation**0.5 / m * (np.array(self._noise) - noise)
         coef = coefs.mean(axis=0)
         covariances = tuple(np.mean(c, axis=0) for c in self._components)
         means, posteriors, cross = [], [], []
@@ -545,7 +598,7 @@ class _Pool:
                 weight * np.moveaxis(np.array(c) - v, 0, -1)
                 for c, v in zip(self._components, covariances, strict=True)
             ),
-            "noise": weight * (np.array(self._noise) - noise),
+            "noise": errors,
             "log_likelihood": np.nan,
             "sampler": "data augmentation",
             "n_samples": m,
@@ -559,11 +612,11 @@ class _Pool:
             posteriors=tuple(posteriors),
             noise_variance=noise,
             log_likelihood=np.nan,
-            method="restricted" if reml else "exact",
+            method=self._method,
             n_iter=m,
             history=np.array(self._history),
             outcome=outcome,
-            singular=singular_factors([_root(v / noise) for v in covariances]),
+            singular=singular_factors([_root(v / (noise or 1.0)) for v in covariances]),
             extra={"elbo": np.nan, "monte_carlo": about},
             cross=tuple(cross),
         )

@@ -145,7 +145,7 @@ def laplace(problem, coef, factors, n_nodes=1):
     return -2 * total + ridge
 
 
-def bound(problem, factors, kept=None, n_nodes=41):
+def bound(problem, factors, kept=None, n_nodes=41, *, coupled=False):
     """-2 times the best evidence lower bound over fixed effects and Gaussians.
 
     Parameters
@@ -155,6 +155,9 @@ def bound(problem, factors, kept=None, n_nodes=41):
     kept : sequence of bool or None, default=None
         None for any Gaussian. Otherwise the effects of the factors that are not kept
         are independent between factors, given those of the factors that are.
+    coupled : bool, default=False
+        Whether log|M| and its derivatives are expanded to second order in the couplings
+        between those factors instead: the value is no bound then.
 
     Returns
     -------
@@ -195,7 +198,8 @@ def bound(problem, factors, kept=None, n_nodes=41):
         new = np.linalg.solve(joint, right)
         # half steps: the turns approach the optimum without overshooting
         new = new if turn == 0 else (position + new) / 2
-        S = _pattern(ZL.T @ (W * ZL) + np.eye(k), of_factor, kept)
+        M = ZL.T @ (W * ZL) + np.eye(k)
+        S, log_det = _pattern(M, of_factor, kept, coupled)
         before, position = position, new
         eta = problem.offset + columns @ position
         spread = np.einsum("ij,jk,ik->i", ZL, S, ZL)
@@ -205,29 +209,38 @@ def bound(problem, factors, kept=None, n_nodes=41):
             break
     coef, u = position[:p], position[p:]
     expected = mean(lambda e: density(problem, e), eta, variance)
-    divergence = np.trace(S) + u @ u - k - np.linalg.slogdet(S)[1]
+    # tr(S M) is the number of effects
+    divergence = u @ u + log_det - W[:, 0] @ spread
     value = -2 * w @ expected + divergence + problem.ridge * coef @ coef
     return {"value": value, "coef": coef, "means": u, "covariance": S}
 
 
-def _pattern(M, of_factor, kept):
-    """Covariance of the best Gaussian for precision M with some factors apart."""
+def _pattern(M, of_factor, kept, coupled):
+    """Covariance of a Gaussian for precision M with some factors apart, and log|M|."""
     if kept is None:
-        return np.linalg.inv(M)
+        return np.linalg.inv(M), np.linalg.slogdet(M)[1]
     inside = np.array(kept)[of_factor]
     out = ~inside
     same = of_factor[out][:, None] == of_factor[out]
     L = M[np.ix_(out, out)]
+    D, E = np.where(same, L, 0.0), np.where(same, 0.0, L)
+    apart, log_det = np.linalg.inv(D), np.linalg.slogdet(D)[1]
     S = np.zeros_like(M)
-    S[np.ix_(out, out)] = np.linalg.inv(np.where(same, L, 0.0))
+    S[np.ix_(out, out)] = apart
+    if coupled:
+        once = apart @ E
+        log_det -= 0.5 * np.trace(once @ once)
+        S[np.ix_(out, out)] += np.where(same, once @ once @ apart, -once @ apart)
     if inside.any():
         reach = -np.linalg.solve(L, M[np.ix_(out, inside)])
-        C = np.linalg.inv(M[np.ix_(inside, inside)] + M[np.ix_(inside, out)] @ reach)
+        schur = M[np.ix_(inside, inside)] + M[np.ix_(inside, out)] @ reach
+        log_det += np.linalg.slogdet(schur)[1]
+        C = np.linalg.inv(schur)
         S[np.ix_(inside, inside)] = C
         S[np.ix_(out, inside)] = reach @ C
         S[np.ix_(inside, out)] = C @ reach.T
         S[np.ix_(out, out)] += reach @ C @ reach.T
-    return S
+    return S, log_det
 
 
 def _spherical_columns(problem, factors):

@@ -47,14 +47,14 @@ class Engine:
         with self.session as run:
             self.data = generalized.load(run)
 
-    def bound(self, factors, kept=None, n_nodes=41):
+    def bound(self, factors, kept=None, n_nodes=41, *, coupled=False):
         """-2 ELBO, its gradient in the free entries of T, and the estimates."""
         from skglmm.engine.likelihoods import normal_nodes
 
         if kept is not None:
             kept = tuple(kept[r] for r in self.order)
         with self.session as run:
-            solve = compiled_bound(run.structure, self.family, kept)
+            solve = compiled_bound(run.structure, self.family, kept, coupled)
             nodes = normal_nodes(n_nodes)
             out = solve(run.index, self.data, nodes, self._theta(factors))
         return self._answer(out, 0)
@@ -112,12 +112,12 @@ def _signature(structure, heads):
 
 
 @functools.cache
-def compiled_bound(structure, family, kept):
+def compiled_bound(structure, family, kept, coupled):
     import tensorflow as tf
 
     from skglmm.engine import variational
 
-    inner = variational.inner_of(structure, family, kept)
+    inner = variational.inner_of(structure, family, kept, coupled)
 
     def call(index, data, nodes, theta):
         aux = variational.initial_aux(structure, inner, index, data)

@@ -205,7 +205,7 @@ def test_residuals_of_a_memory_do_not_become_the_noise():
 
 @pytest.mark.parametrize("family", ["poisson", "binomial"])
 def test_working_responses_are_ratios_of_expected_derivatives(family):
-    from skglmm.engine.networks import working
+    from skglmm.engine.pointwise import working
 
     y, trials = np.array([0.0, 3.0]), np.array([4.0, 5.0])
     mean, variance = np.array([-0.5, 1.2]), np.array([0.3, 1.4])

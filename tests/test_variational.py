@@ -67,6 +67,8 @@ BOUNDS = {
         (False, False, True),
     ),
 }
+# What the couplings add to second order, where nothing is dense.
+COUPLED = ["mean field", "mean field with slopes", "partial"]
 SLOW = {"mean field with slopes", "one factor, counts", "correlated slope"}
 
 
@@ -128,6 +130,30 @@ def test_the_bound_and_its_gradient_are_those_of_dense_algebra(name):
         for a, b in zip(ours, theirs, strict=True):
             for r in range(len(b)):
                 assert_allclose(a[r], b[r], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in COUPLED],
+)
+def test_so_are_those_to_second_order_in_the_couplings(name):
+    *problem, kept = BOUNDS[name]
+    p, engine, theta, factors = prepared(*problem, 0, kept)
+    value, gradient, found = engine.bound(factors(theta), kept, coupled=True)
+
+    def book(theta):
+        return textbook.bound(p, factors(theta), kept, coupled=True)
+
+    there = book(theta)
+    assert value == pytest.approx(there["value"], rel=1e-10)
+    slope = dense.slope(lambda t: book(t)["value"], theta)
+    assert_allclose(gradient, slope, rtol=0, atol=1e-6 * np.abs(slope).max())
+    assert_allclose(found["coef"], there["coef"], atol=1e-7)
+    ours = map(engine.by_user, (found["means"], found["posterior"]))
+    theirs = zip(*blocks(p, factors(theta), there), strict=True)
+    for a, b in zip(ours, theirs, strict=True):
+        for r in range(len(b)):
+            assert_allclose(a[r], b[r], atol=1e-7)
 
 
 def test_a_variance_of_zero_is_an_ordinary_point_of_the_bound():

@@ -86,12 +86,14 @@ class Variational:
     ----------
     run : Session
     family : str
-    kept : tuple of bool or None
-        See `inner.Inner`.
+    kept : tuple of bool or None, default=None
+    coupled : bool, default=False
+        See `sparse.SparseInner`.
     """
 
-    def __init__(self, run, family, kept):
-        self._parts, self._watch = (run.structure, family, kept), run.problem.watch
+    def __init__(self, run, family, kept=None, coupled=False):
+        self._parts = (run.structure, family, kept, coupled)
+        self._watch = run.problem.watch
         self._index, self.data = run.index, load(run)
         self._size = objective_size(run.problem)
         self._likelihood = LIKELIHOODS[family]

@@ -107,30 +107,6 @@ def values(model, inputs):
     return output
 
 
-def working(family, y, trials, mean, variance):
-    """An expected log-likelihood, and its working responses and weights.
-
-    With s = E[l'(eta)] and w = E[-l''(eta)] for eta ~ N(mean, variance), a Newton step
-    is the weighted least-squares fit of s / w with the weights w.
-
-    Returns
-    -------
-    density, step, weight : ndarrays of shape (n_rows,)
-    """
-    trials = np.ones_like(y) if trials is None else trials
-    inputs = (tf.constant(part, FLOAT) for part in (y, trials, mean, variance))
-    density, score, weight = LIKELIHOODS[family].expected(*inputs, normal_nodes(_NODES))
-    weight = np.maximum(weight.numpy(), 1e-10)
-    return density.numpy(), score.numpy() / weight, weight
-
-
-def suggested(family, y, trials):
-    """Linear predictors (n_rows,) that the responses alone suggest."""
-    trials = np.ones_like(y) if trials is None else trials
-    start = LIKELIHOODS[family].start(tf.constant(y, FLOAT), tf.constant(trials, FLOAT))
-    return start.numpy()
-
-
 class Trainer:
     """One network in training.
 

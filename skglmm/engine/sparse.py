@@ -95,9 +95,12 @@ class SparseInner(Inner):
     kept : tuple of bool
         The small factors, which keep their covariances with everything. They come
         last.
+    coupled : bool, default=False
+        Whether the couplings between the large factors count, to second order.
     """
 
     kept: tuple = ()
+    coupled: bool = False
 
     @property
     def _large(self):
@@ -434,7 +437,17 @@ class SparseInner(Inner):
             else own[r]
             for r, q in enumerate(effects)
         ]
-        variance = rows.variance_apart(structure, data["rows"], alone)
+        variance = tf.zeros([], FLOAT)
+        if self.coupled:
+            met, log_det_met, variance = self._couple(index, data, sums, own)
+            log_det -= log_det_met
+            for r in self._large:
+                a, c = sums.own[r], own[r]
+                shrink = blocks.identity(effects[r]) - blocks.product(a, c)
+                lost = blocks.product_nt(blocks.product(shrink, met[r]), shrink)
+                info[r] -= lost
+                alone[r] = own[r] = c + blocks.product(c, blocks.product(met[r], c))
+        variance += rows.variance_apart(structure, data["rows"], alone)
         if self._small:
             inner = tf.matmul(tf.matmul(scale, unscaled, transpose_a=True), scale)
             inner += tf.eye(tf.shape(inner)[0], dtype=FLOAT)
@@ -469,6 +482,76 @@ class SparseInner(Inner):
         for r, t in enumerate(factors):
             counts += tf.reduce_sum(t * tf.matmul(tf.reduce_sum(info[r], -1), t))
         return tuple(own), tuple(info), variance, log_det, counts
+
+    def _couple(self, index, data, sums, own):
+        """What the couplings between large factors add, to second order.
+
+        With C_j the covariances of the levels alone and B a coupling,
+
+            log|M| = sum_j log|D_j| - sum tr(C_r B C_s B') + ...
+
+        and its derivatives in the row weights are the row variances.
+
+        Parameters
+        ----------
+        own : list of (q, q, J) tensors
+            C of every large factor.
+
+        Returns
+        -------
+        met : dict
+            P_j = sum B C_s B' over the levels s that j meets, (q, q, J) by factor.
+        log_det : scalar
+            sum tr(C_r B C_s B').
+        variance : (n,) tensor
+            -2 z_r'C_r B C_s z_s summed over pairs, by row.
+        """
+        effects, large = self.structure.n_effects, self._large
+        met = {r: tf.zeros_like(own[r]) for r in large}
+        variance = tf.zeros([], FLOAT)
+        z = [row_values(self.structure, data["rows"], r) for r in range(len(effects))]
+        for i, r in enumerate(large):
+            for s in large[i + 1 :]:
+                q, k = effects[r], effects[s]
+                cell = index["cell"][r, s]
+                shape = tf.cast(
+                    tf.stack([index["n_levels"][a] for a in (r, s)]), tf.int64
+                )
+                values = tf.reshape(sums.couplings[r, s].values, [-1, q, k])
+                b = tf.transpose(values, [1, 2, 0])
+                met[r] += self._met(cell, shape, b, own[s], adjoint=False)
+                met[s] += self._met(
+                    cell, shape, blocks.transpose(b), own[r], adjoint=True
+                )
+                left = tf.gather(own[r], cell[:, 0], axis=-1)
+                right = tf.gather(own[s], cell[:, 1], axis=-1)
+                across = blocks.product(blocks.product(left, b), right)
+                of_row = index["cell_of_row"][r, s][:, 1]
+                for e in range(q):
+                    for f in range(k):
+                        at = tf.gather(across[e, f], of_row)
+                        variance -= 2.0 * times(z[r][e], z[s][f], at)
+        log_det = 0.5 * tf.add_n([tf.reduce_sum(own[r] * met[r]) for r in large])
+        return met, log_det, variance
+
+    @staticmethod
+    def _met(cell, shape, b, own, *, adjoint):
+        """Sum of B C B' over the cells of a level, (q, q, J), for B (q, k, n_cells)."""
+        q, k = b.shape[0], b.shape[1]
+        entries = {}
+        for e in range(q):
+            for f in range(e, q):
+                total = []
+                for i in range(k):
+                    for j in range(k):
+                        pattern = tf.SparseTensor(cell, b[e, i] * b[f, j], shape)
+                        total.append(
+                            tf.sparse.sparse_dense_matmul(
+                                pattern, own[i, j][:, None], adjoint_a=adjoint
+                            )[:, 0]
+                        )
+                entries[e, f] = entries[f, e] = tf.add_n(total)
+        return tf.stack([tf.stack([entries[e, f] for f in range(q)]) for e in range(q)])
 
     def _shared_variance(self, data, halves, m):
         """Row variances that come from the small factors, one axis at a time."""

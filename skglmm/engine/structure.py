@@ -110,6 +110,7 @@ def index_spec(structure):
             "n_levels": tf.TensorSpec([n_chain], INT),
             "level_of_row": (places,) * n_chain,
             "cell_of_row": dict.fromkeys(structure.links(), places),
+            "cell": dict.fromkeys(structure.links(), places),
             "place": dict.fromkeys(structure.links(), places),
         }
     spec = {

@@ -63,10 +63,12 @@ def blank_estimates(structure, index, p):
     }
 
 
-def inner_of(structure, family, kept):
+def inner_of(structure, family, kept, coupled=False):
     """The inner problem of a structure."""
     if structure.iterative:
-        return SparseInner(structure, family, spread=True, joint=True, kept=kept)
+        return SparseInner(
+            structure, family, spread=True, joint=True, kept=kept, coupled=coupled
+        )
     return Inner(structure, family, spread=True, joint=True)
 
 
@@ -154,9 +156,9 @@ def _finish(inner, index, data, nodes, fun, state, wanted):
 
 
 @functools.cache
-def compiled_solve(structure, family, kept=None):
+def compiled_solve(structure, family, kept=None, coupled=False):
     """Minimise -2 ELBO and difference its gradient, traced once a structure."""
-    inner = inner_of(structure, family, kept)
+    inner = inner_of(structure, family, kept, coupled)
 
     def call(index, data, nodes, theta, tol, n_warm, max_iter, wanted):
         fun = _objective(inner, index, data, nodes, tol)
@@ -168,9 +170,9 @@ def compiled_solve(structure, family, kept=None):
 
 
 @functools.cache
-def compiled_steps(structure, family, kept=None):
+def compiled_steps(structure, family, kept=None, coupled=False):
     """The same in steps: a state to begin with, one evaluation of it, and the end."""
-    inner = inner_of(structure, family, kept)
+    inner = inner_of(structure, family, kept, coupled)
     theta, tol, n_warm, max_iter, wanted = _options(structure)
     signature = _signature(structure)
 

@@ -25,25 +25,26 @@ def solve_variational(problem, solver):
     """
     from skglmm.engine import generalized
 
-    kept = None
+    posterior = ()
     if problem.design.plan.iterative:
-        wanted = "mean_field" if solver.factorization == "mean_field" else "partial"
-        kept = kept_factors(problem.design.factors, wanted)
+        auto = solver.factorization == "auto"
+        wanted = "partial" if auto else solver.factorization
+        posterior = kept_factors(problem.design.factors, wanted), auto
     with generalized.open_session(problem, solver.device) as run:
         best, out, objective = fit_variational(
-            run, solver.n_quadrature, kept, solver.max_iter, solver.tol
+            run, solver.n_quadrature, posterior, solver.max_iter, solver.tol
         )
         if solver.factorization == "mean_field":
             out |= {"normal": out["information"]}
         return variational_solution(run, problem, best, out, objective)
 
 
-def fit_variational(run, n_quadrature, kept, max_iter, tol):
+def fit_variational(run, n_quadrature, posterior, max_iter, tol):
     """Minimise -2 ELBO with enough nodes: report, estimates and the objective."""
     from skglmm.engine import generalized
 
     problem = run.problem
-    objective = generalized.Variational(run, problem.family, kept)
+    objective = generalized.Variational(run, problem.family, *posterior)
     theta, cold = begin(problem, run), problem.start is None
     reports = []
 

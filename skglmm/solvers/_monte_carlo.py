@@ -292,7 +292,7 @@ def solve_sampled(problem, solver):
 
     with generalized.open_session(problem, solver.device) as run:
         best, out, objective = fit_variational(
-            run, "auto", None, _START_ITERATIONS, _START_TOL
+            run, "auto", (), _START_ITERATIONS, _START_TOL
         )
         still = not any(np.any(t) for t in out["factors"])
         if still or best["outcome"] is not None:
