@@ -212,28 +212,30 @@ def impute(problem, y, X, solver, fit_intercept, center):
 
     The columns with gaps are normal given the complete ones, with a mean :math:`\mu`
     that is linear in them and has random intercepts of the factors, and the covariance
-    S beside these. Given the effects and all parameters the missing values m of a row
-    are normal with precision and mean
+    S beside these. With :math:`K = S^{-1}` the missing values m of a row are
 
-    .. math:: P = K_{mm} + \beta_m \beta_m' / \sigma^2, \qquad
-        P^{-1} (K_{mm} \mu_m - K_{mo} (x_o - \mu_o) + \beta_m r / \sigma^2),
+    .. math:: m \mid x_o \sim
+        N(\mu_m - K_{mm}^{-1} K_{mo} (x_o - \mu_o), \; K_{mm}^{-1})
 
-    where :math:`K = S^{-1}` and r is the target less its offset, its random effects
-    and the observed part of its linear predictor. Each turn of a Markov chain draws
-    missing values, fits the mixed model to the completed table and one to each column
-    given those before it, and draws residual variances and, jointly, fixed and random
-    effects (data augmentation [1]_; the joint draw is the answer of the model to a
-    target less a simulated one [2]_). The covariances of the random effects stay at
-    their estimates. The results are the means over the completed tables after 20
-    turns; the covariance of the coefficients is the mean covariance plus that between
-    tables (Rubin's rules [3]_).
+    given its observed ones. The response depends on them through the one number
+    :math:`u = \beta_m' m`. So u is drawn from the product of its normal density and the
+    likelihood of the row, and m from its normal distribution given u.
+
+    Each turn of a Markov chain draws missing values, fits the mixed model to the
+    completed table and one to each column given those before it, and draws residual
+    variances and, jointly, fixed and random effects (data augmentation [1]_; the joint
+    draw is the answer of the model to a target less a simulated one [2]_). For families
+    other than the normal one the effects are drawn from the Gaussian approximation at
+    the fit. The covariances of the random effects stay at their estimates. The results
+    are the means over the completed tables after 20 turns; the covariance of the
+    coefficients is the mean covariance plus that between tables (Rubin's rules [3]_).
 
     Parameters
     ----------
     problem : Problem
         Its border is not read.
     y : ndarray of shape (n_rows,)
-        Target less its offset.
+        Target; for the linear model less its offset.
     X : ndarray of shape (n_rows, p)
         Fixed columns, with NaN.
     solver : BaseSolver
@@ -279,12 +281,11 @@ def impute(problem, y, X, solver, fit_intercept, center):
         problem = replace(problem, start=drawn.start)
         coef = coding.transform @ drawn.coef
         base = drawn.part + (coef[0] if first else 0.0)
-        if problem.offset is not None:
-            base = base + problem.offset
-        if drawn.noise is None:
-            response = Other(problem.family, y, problem.trials)
-        else:
+        if problem.family == "gaussian":
             response = Normal(y, drawn.noise)
+        else:
+            response = Other(problem.family, y, problem.trials)
+            base = base if problem.offset is None else base + problem.offset
         columns.draw(base, coef[first:], response, random)
     return pool.solution(), pool.border, pool.coding, pool.imputed()
 

@@ -147,6 +147,17 @@ def test_units_do_not_matter(problem, few_tables):
     assert_allclose(others * [1e3, 1.0], std, rtol=1e-4)
 
 
+def test_an_offset_made_of_a_column_is_taken_from_its_coefficient(problem, few_tables):
+    X, y, _ = problem
+    model = MixedLinearRegressor("group", missing="model", random_state=0).fit(X, y)
+    other = MixedLinearRegressor(
+        "group", offset="o", missing="model", random_state=0
+    ).fit(X.assign(o=4.0 * X["x1"]), y)
+    std = model.fixed_effects_["std_error"].iloc[1:]
+    moved = (model.coef_ - other.coef_ - [0.0, 4.0]) / std
+    assert_allclose(moved, 0.0, atol=0.01)
+
+
 def test_a_slope_and_crossed_factors_may_be_there_as_well():
     X, y = make_mixed_regression(
         600, 2, n_groups=(30, 10), n_random_slopes=1, coef=[1.0, 1.0], random_state=3
