@@ -96,12 +96,12 @@ class Plan:
         """Refuse what the dense core cannot hold, and say what was too large."""
         if self.iterative or self.too_large:
             raise ValueError(
-                "The crossed factors are too large for this solver and response: after "
+                "The crossed factors are too large for this solver: after "
                 "the largest factor is eliminated, a dense matrix of "
                 f"{self.n_core:,} columns (at most {MAX_CORE:,}) built from "
                 f"{self.n_pairs:,} pairs of levels that meet (at most {MAX_PAIRS:,}) "
-                "is left. Drop or coarsen one of the crossed factors. "
-                "(MixedLinearRegressor with solver='vi' has no such limit.)"
+                "is left. Use solver='vi', whose default has no such limit, or drop or "
+                "coarsen one of the crossed factors."
             )
 
 

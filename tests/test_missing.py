@@ -5,9 +5,11 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import approx_fprime, minimize
 from scipy.stats import chi2, multivariate_normal
+from sklearn.base import clone
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -350,15 +352,20 @@ def test_scikit_learn_finds_nothing_to_object_to(estimator, check):
 
 @pytest.mark.slow
 def test_coefficients_are_unbiased_and_intervals_cover():
-    fits = []
-    for seed in range(50):
-        X, y, whole = with_gaps(seed)
+    tables = [with_gaps(seed) for seed in range(50)]
+    plain = MixedLinearRegressor("group")
+    models = [
+        clone(plain).set_params(missing="model", random_state=s) for s in range(50)
+    ]
+    models = Parallel(2)(
+        delayed(model.fit)(X, y)
+        for model, (X, y, _) in zip(models, tables, strict=True)
+    )
+    fits = [[model.fixed_effects_.to_numpy()] for model in models]
+    for fit, (X, y, whole) in zip(fits, tables, strict=True):
         rows = X["x0"].notna()
-        model = MixedLinearRegressor("group", missing="model", random_state=seed)
-        plain = MixedLinearRegressor("group")
-        fits.append([model.fit(X, y).fixed_effects_.to_numpy()])
-        fits[-1].append(plain.fit(X[rows], y[rows]).fixed_effects_.to_numpy())
-        fits[-1].append(plain.fit(whole, y).fixed_effects_.to_numpy())
+        fit.append(plain.fit(X[rows], y[rows]).fixed_effects_.to_numpy())
+        fit.append(plain.fit(whole, y).fixed_effects_.to_numpy())
     estimates, errors = np.moveaxis(fits, -1, 0)
     ours, dropped, whole = np.moveaxis(estimates, 1, 0)
     # fits to the whole tables have no bias, and share most of the sampling error

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import Parallel, delayed
 from numpy.testing import assert_allclose
 from scipy.integrate import quad
 from scipy.optimize import approx_fprime, minimize
 from scipy.special import expit, logsumexp
 from scipy.stats import chi2, kstest, norm
+from sklearn.base import clone
 
 from skglmm import (
     MixedBinomialRegressor,
@@ -251,15 +253,18 @@ def test_trials_and_offsets_stay_with_their_rows(monkeypatch):
 
 @pytest.mark.slow
 def test_coefficients_are_those_of_the_whole_tables_on_average():
-    n, fits = 20, []
-    for seed in range(n):
-        X, y, whole = with_gaps("poisson", seed, n_rows=300, n_groups=30)
-        model = filled_in(MixedPoissonRegressor("group", random_state=seed))
-        plain = MixedPoissonRegressor("group")
-        fits.append([model.fit(X, y).fixed_effects_.to_numpy()])
-        fits[-1].append(plain.fit(whole, y).fixed_effects_.to_numpy())
+    n, plain = 20, MixedPoissonRegressor("group")
+    tables = [with_gaps("poisson", seed, 300, 30) for seed in range(n)]
+    models = [filled_in(clone(plain).set_params(random_state=s)) for s in range(n)]
+    models = Parallel(2)(
+        delayed(model.fit)(X, y)
+        for model, (X, y, _) in zip(models, tables, strict=True)
+    )
+    fits = [[model.fixed_effects_.to_numpy()] for model in models]
+    for fit, (X, y, whole) in zip(fits, tables, strict=True):
         rows = X["x0"].notna()
-        fits[-1].append(plain.fit(X[rows], y[rows]).fixed_effects_.to_numpy())
+        fit.append(plain.fit(whole, y).fixed_effects_.to_numpy())
+        fit.append(plain.fit(X[rows], y[rows]).fixed_effects_.to_numpy())
     estimates, errors = np.moveaxis(fits, -1, 0)
     ours, whole, dropped = np.moveaxis(estimates, 1, 0)
     for found, unbiased in ((ours, True), (dropped, False)):

@@ -137,9 +137,18 @@ class Inner:
         return ()
 
     def end(self, index, data, aux, weight):
-        """Minus the derivatives of b in the fixed effects, and X'V^-1 X."""
-        moves, *_ = self.moves(index, data, aux["estimates"]["factors"], weight)
-        return moves, aux["estimates"]["normal"]
+        """What is computed once, at the optimum.
+
+        Returns
+        -------
+        end : dict
+            ``moves`` (q, p, J), minus the derivatives of b in the fixed effects;
+            ``normal``, X'V^-1 X; ``posterior`` (q, q, J).
+        """
+        found = aux["estimates"]
+        moves, *_ = self.moves(index, data, found["factors"], weight)
+        names = ("normal", "posterior")
+        return {"moves": moves} | {name: found[name] for name in names}
 
     def moves(self, index, data, factors, weight):
         """How the effects move with the fixed ones at given row weights.

@@ -24,6 +24,8 @@ from skglmm.engine.structure import FLOAT, INT, data_spec, graph, index_spec
 # Share of the error, in the operator's norm, that a turn leaves in the step and in the
 # columns that it shares with the next turn.
 _STEP, _COLUMNS, _END = 1e-4, 1e-4, 1e-16
+# Steps from constant effects to smooth ones.
+_KRYLOV = 12
 
 
 def _ones(indices, n_rows, n_columns):
@@ -377,7 +379,7 @@ class SparseInner(Inner):
         }
 
     def end(self, index, data, aux, weight):
-        """Minus the derivatives of b in the fixed effects, and X'V^-1 X, exactly."""
+        """See `Inner.end`; columns are solved for exactly."""
         x, factors = data["X"], aux["estimates"]["factors"]
         p = tf.shape(x)[1]
         weighted = weight[:, None] * x
@@ -412,10 +414,90 @@ class SparseInner(Inner):
             sizes = [self._size(index, r) for r in self._small]
             parts = tf.split(within, tf.stack(sizes), num=len(sizes))
             moves |= dict(zip(self._small, parts, strict=True))
-        return tuple(
-            _by_level(_times(factors[r], moves[r]), q)
-            for r, q in enumerate(self.structure.n_effects)
-        ), normal
+        posterior = list(aux["estimates"]["posterior"])
+        if self.coupled:
+            for r, wider in self._smooth(index, sums, operator).items():
+                posterior[r] += wider
+        return {
+            "moves": tuple(
+                _by_level(_times(factors[r], moves[r]), q)
+                for r, q in enumerate(self.structure.n_effects)
+            ),
+            "normal": normal,
+            "posterior": tuple(posterior),
+        }
+
+    def _smooth(self, index, sums, operator):
+        """What smooth directions add to the covariances of the levels.
+
+        All levels of a factor may move one way and those of another the other way: the
+        second order in the couplings knows little of that. With M = D + E and pairs
+        E y = e D y, y'Dy = 1, the diagonal blocks of M^-1 are those of the second order
+        plus the sum of -e^3 / (1 + e) y_j y_j'. The pairs are Ritz pairs of the space
+        that begins with constant effects.
+        """
+        effects, large = self.structure.n_effects, self._large
+        sizes = [self._size(index, r) for r in large]
+
+        def split(y):
+            return dict(
+                zip(large, tf.split(y, tf.stack(sizes), num=len(large)), strict=True)
+            )
+
+        def scaled(blocks_, y):
+            """Blocks (J, q, q) of every factor times y."""
+            parts = split(y)
+            return tf.concat(
+                [
+                    _flat(
+                        blocks.product(
+                            tf.transpose(b, [1, 2, 0]), _by_level(parts[r], effects[r])
+                        )
+                    )
+                    for r, b in zip(large, blocks_, strict=True)
+                ],
+                0,
+            )
+
+        def coupled(y):
+            parts = split(y)
+            out = []
+            for r in large:
+                met = sums.applied(r, {s: v for s, v in parts.items() if s != r})
+                out.append(_times(tf.transpose(sums.factors[r]), met))
+            return tf.concat(out, 0)
+
+        whole = [tf.matmul(b, b, transpose_b=True) for b in operator.roots]
+        first = tf.linalg.LinearOperatorBlockDiag(
+            [
+                tf.linalg.LinearOperatorFullMatrix(
+                    tf.tile(tf.eye(effects[r], dtype=FLOAT), [index["n_levels"][r], 1])
+                )
+                for r in large
+            ]
+        ).to_dense()
+        space, images, last = [], [], first
+        for _ in range(_KRYLOV):
+            last /= tf.sqrt(tf.reduce_sum(last * scaled(whole, last), 0)) + 1e-300
+            space.append(last)
+            images.append(coupled(last))
+            last = scaled(operator.inverse, images[-1])
+        y, image = tf.concat(space, 1), tf.concat(images, 1)
+        gram = tf.matmul(y, scaled(whole, y), transpose_a=True)
+        values, axes = tf.linalg.eigh(0.5 * (gram + tf.transpose(gram)))
+        usable = values > 1e-8 * values[-1]
+        root = tf.where(usable, tf.math.rsqrt(tf.where(usable, values, 1.0)), 0.0)
+        turn = axes * root
+        inner = tf.matmul(turn, tf.matmul(y, image, transpose_a=True), transpose_a=True)
+        inner = tf.matmul(inner, turn)
+        e, axes = tf.linalg.eigh(0.5 * (inner + tf.transpose(inner)))
+        y = tf.matmul(y, tf.matmul(turn, axes))
+        share = -(e**3) / tf.maximum(1.0 + e, 1e-6)
+        out = {}
+        for r, part in split(y).items():
+            part = _by_level(_times(sums.factors[r], part), effects[r])
+            out[r] = tf.reduce_sum(share[:, None] * part[:, None] * part[None], 2)
+        return out
 
     # ------------------------------------------------------------------ spread
 

@@ -150,8 +150,9 @@ def _finish(inner, index, data, nodes, fun, state, wanted):
     )
     aux = state["aux"]
     _, _, weight = inner.terms(data, aux["eta"], aux["variance"], nodes)
-    moves, normal = inner.end(index, data, aux, weight)
-    aux = aux | {"estimates": aux["estimates"] | {"normal": normal}, "moves": moves}
+    end = inner.end(index, data, aux, weight)
+    moves = end.pop("moves")
+    aux = aux | {"estimates": aux["estimates"] | end, "moves": moves}
     return optimizers.summary(state), aux, hessian, slopes
 
 

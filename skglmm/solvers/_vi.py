@@ -46,8 +46,10 @@ class VI(BaseSolver):
         (fewer than 30 effects) and drops those between large ones. ``"mean_field"``
         drops all, those with the fixed effects included: its standard errors of the
         fixed effects are too small, often by a factor of two or more, and it is here
-        for comparison. ``"auto"`` is ``"full"`` for every design that this version
-        can hold. The fixed effects and all random effects are updated jointly in
+        for comparison. ``"auto"`` is ``"full"``, unless crossed factors leave so
+        large a dense matrix that an evaluation would take longer than half a second:
+        then the couplings between the large factors count to second order (see
+        Notes). The fixed effects and all random effects are updated jointly in
         every case.
     max_iter : int, default=100
         Largest number of evaluations of the objective; most fits need 5 to 15.
@@ -65,6 +67,15 @@ class VI(BaseSolver):
     log-determinant by Lanczos quadrature [3]_. Its variances and its log-likelihood
     have a Monte Carlo error then, in ``mc_error_``; ``sampling_`` says how many signs
     were used, and ``random_state`` makes them the same again.
+
+    Counts and outcomes with such factors have no dense matrix either. All means are
+    moved together by conjugate gradients, and the posterior covariance is that of
+    levels by themselves, corrected for the couplings B between large factors. With
+    :math:`\log|D + E| \approx \log|D| - \frac12 \mathrm{tr}(D^{-1}E)^2`, D the diagonal
+    blocks of the posterior precision and E the couplings, the variances of the linear
+    predictors are the derivatives of this in the row weights. ``elbo_`` is then no
+    bound, and ``log_likelihood_`` is Laplace's approximation, its determinant by random
+    signs [3]_.
 
     References
     ----------
