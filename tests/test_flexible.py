@@ -13,13 +13,13 @@ from scipy.special import expit
 from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeRegressor
+from sklearn.utils import get_tags
 from test_engine_rules import run_python
 
 from skglmm import (
@@ -40,7 +40,9 @@ FAMILIES = {
     "binomial": MixedBinomialRegressor,
 }
 KNOWN = RegressorPart(Known(), n_repeats=1, n_steps=1)
-QUICK = {"epochs": 100, "patience": 8, "tol": 0.01}
+QUICK = {"epochs": 100, "patience": 8, "tol": 0.01, "n_folds": 3}
+# The second turn is the last, whatever it gains.
+TWO_TURNS = {"n_folds": 2, "tol": 100.0}
 
 
 def problem(family="gaussian", n=600, n_groups=30, seed=0, curve=np.sin):
@@ -336,13 +338,18 @@ def test_a_linear_fit_afterwards_has_coefficients(curved):
     assert_array_equal(model.predict(X), again.predict(X))
 
 
-def test_one_seed_gives_one_model_and_leaves_other_generators_alone(curved, fitted):
-    X, y = curved[0][["x0", "x1", "g"]], curved[1]
+def test_one_seed_gives_one_model_and_leaves_other_generators_alone():
+    X, y = problem(n=400)
+    X, part = X[["x0", "x1", "g"]], NetworkPart(network, epochs=10, **TWO_TURNS)
+    model = MixedLinearRegressor("g", fixed_effects=part, random_state=0).fit(X, y)
+    assert model.n_iter_ == 2
     states = random.getstate(), np.random.get_state()[1].copy()
-    again = clone(fitted).fit(X, y)
+    again = clone(model).fit(X, y)
     assert random.getstate() == states[0]
     assert_array_equal(np.random.get_state()[1], states[1])
-    assert_array_equal(again.predict(X), fitted.predict(X))
+    assert_array_equal(again.predict(X), model.predict(X))
+    other = clone(model).set_params(random_state=1).fit(X, y)
+    assert np.ptp(other.predict(X) - model.predict(X)) > 0.01
 
 
 def test_rows_are_predicted_alike_alone_and_together(curved, fitted):
@@ -459,7 +466,9 @@ def test_trees_take_missing_values_where_their_regressor_does(as_frame):
     X, y = problem(n=300)
     X = X[["x0", "x1", "g"]]
     X.loc[::7, "x0"] = np.nan
-    trees = HistGradientBoostingRegressor(max_iter=5, random_state=0)
+    trees = DecisionTreeRegressor(max_depth=4)
+    assert not get_tags(MixedLinearRegressor()).input_tags.allow_nan
+    assert get_tags(MixedLinearRegressor(fixed_effects=trees)).input_tags.allow_nan
     data, groups = (X, "g") if as_frame else (X.to_numpy(), 2)
     model = MixedLinearRegressor(groups, fixed_effects=trees, random_state=0)
     assert np.isfinite(model.fit(data, y).predict(data)).all()
@@ -488,9 +497,12 @@ def test_a_pipeline_takes_the_weights_of_its_last_step():
     X = X[["x0", "x1", "g"]]
     pipeline = make_pipeline(DecisionTreeRegressor(max_depth=3))
     alone = DecisionTreeRegressor(max_depth=3)
+    parts = [
+        RegressorPart(trees, n_repeats=1, **TWO_TURNS) for trees in (pipeline, alone)
+    ]
     models = [
         MixedPoissonRegressor("g", fixed_effects=part, random_state=0).fit(X, y)
-        for part in (pipeline, alone)
+        for part in parts
     ]
     assert_array_equal(models[0].predict(X), models[1].predict(X))
 
