@@ -465,8 +465,19 @@ class BaseMixedModel(
             )
         if solution.noise_variance is not None:
             self.noise_variance_ = solution.noise_variance
-        self.variance_components_ = _components_frame(
-            terms, self.random_effects_covariance_, solution.noise_variance
+
+    @property
+    def variance_components_(self):
+        """Variances, standard deviations and correlations of the random effects."""
+        if "random_effects_covariance_" not in vars(self):
+            raise AttributeError(
+                f"This {type(self).__name__} is not fitted: it has no "
+                "variance_components_ yet."
+            )
+        return _components_frame(
+            self._terms,
+            self.random_effects_covariance_,
+            getattr(self, "noise_variance_", None),
         )
 
     def _store_likelihood(self, solution, coding, factors, weight):

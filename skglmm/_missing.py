@@ -110,7 +110,7 @@ class MissingMixin:
         if not np.isnan(X).any():
             return X, None
         mean, covariance = model
-        return ColumnModel(mean, covariance).fill(X, self.coef_)
+        return ColumnModel(mean, covariance).fill(X, np.ravel(self.coef_))
 
     def _store_missing(self, X, weight, imputed):
         """Model of the columns, and the information that gaps have cost."""
