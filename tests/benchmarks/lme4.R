@@ -1,11 +1,12 @@
 # Measures lme4 as worker.py measures the Python packages; base R and lme4 only.
-# Rscript lme4.R FORMULA FOLDER ANSWER MIN_FITS MAX_FITS SECONDS
+# Rscript lme4.R FORMULA FAMILY FOLDER ANSWER MIN_FITS MAX_FITS SECONDS LONG
 
 arguments <- commandArgs(trailingOnly = TRUE)
 formula <- as.formula(arguments[1])
-folder <- arguments[2]
-answer <- arguments[3]
-limits <- as.numeric(arguments[4:6])
+family <- arguments[2]
+folder <- arguments[3]
+answer <- arguments[4]
+limits <- as.numeric(arguments[5:8])
 
 text <- function(x) {
   x <- gsub("\n", " ", gsub("\\", "\\\\", x, fixed = TRUE), fixed = TRUE)
@@ -40,13 +41,18 @@ read_column <- function(name) {
 }
 data <- as.data.frame(sapply(all.vars(formula), read_column, simplify = FALSE))
 
+fit <- function() {
+  if (family == "gaussian") lmer(formula, data) else glmer(formula, data, family)
+}
+
 import <- seconds(library(lme4))
-first <- seconds(model <- lmer(formula, data))
+first <- seconds(model <- fit())
+if (first > limits[4]) limits[1] <- 1
 warm <- numeric()
 while (length(warm) < limits[1] ||
        (length(warm) < limits[2] && sum(warm) < limits[3])) {
   rm(model)
-  warm <- c(warm, seconds(model <- lmer(formula, data)))
+  warm <- c(warm, seconds(model <- fit()))
 }
 
 components <- as.data.frame(VarCorr(model))

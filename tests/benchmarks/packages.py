@@ -9,7 +9,8 @@ import sys
 from importlib import import_module, metadata
 from pathlib import Path
 
-from problems import PROBLEMS
+import numpy as np
+from problems import find
 
 HERE = Path(__file__).resolve().parent
 
@@ -17,8 +18,9 @@ HERE = Path(__file__).resolve().parent
 class Package:
     """One package that fits a problem in Python.
 
-    A subclass says how to import, prepare and read a fit. Every package fits by REML
-    and has its defaults otherwise, save what the subclass says.
+    A subclass says how to import, prepare and read a fit. Every package fits linear
+    models by REML and the others by Laplace's approximation, and has its defaults
+    otherwise, save what the subclass says.
 
     Attributes
     ----------
@@ -40,13 +42,13 @@ class Package:
         Parameters
         ----------
         name, problem : str
-            Names in the two registries.
+            Name in the registry, and what :func:`problems.find` takes.
         table : pathlib.Path
             Folder of the problem's columns.
         answer : pathlib.Path
             JSON file the command writes.
         limits : list of str
-            MIN_FITS, MAX_FITS and SECONDS, see worker.py.
+            MIN_FITS, MAX_FITS, SECONDS and LONG, see worker.py.
         python : str, default=None
             Interpreter that has the package; the running one by default.
 
@@ -61,6 +63,14 @@ class Package:
         worker = str(HERE / "worker.py")
         return [python, worker, "fit", name, problem, str(table), str(answer), *limits]
 
+    def declines(self, problem, levels):
+        """Why the package does not fit a problem with so many levels a factor."""
+        return None
+
+    def criterion(self, problem):
+        """What the estimates maximise."""
+        return "REML" if problem.family == "gaussian" else "Laplace"
+
     def version(self):
         """Version of the imported package."""
         return metadata.version(self.imports[-1])
@@ -73,6 +83,10 @@ class Package:
         """Standard deviations by "factor effect" and log-likelihood of a fit."""
         raise NotImplementedError
 
+    def monte_carlo_error(self, fitted):
+        """Standard error of a log-likelihood in whose computation chance has a part."""
+        return 0.0
+
 
 class Skglmm(Package):
     """This checkout."""
@@ -83,14 +97,22 @@ class Skglmm(Package):
     def version(self):
         return import_module("skglmm").__version__
 
-    def prepare(self, problem, frame):
-        from skglmm import MixedLinearRegressor
+    models = {
+        "gaussian": "MixedLinearRegressor",
+        "binomial": "MixedLogisticRegressor",
+        "poisson": "MixedPoissonRegressor",
+    }
 
+    def criterion(self, problem):
+        return "REML" if problem.family == "gaussian" else "variational"
+
+    def prepare(self, problem, frame):
+        model = getattr(import_module("skglmm"), self.models[problem.family])
         X, y = frame[[*problem.fixed, *problem.groups]], frame[problem.target]
         slopes = {group: list(names) for group, names in problem.groups.items()}
-        return lambda: MixedLinearRegressor(
-            groups=list(problem.groups), random_slopes=slopes
-        ).fit(X, y)
+        return lambda: model(groups=list(problem.groups), random_slopes=slopes).fit(
+            X, y
+        )
 
     def read(self, problem, fitted):
         deviations = {
@@ -98,6 +120,9 @@ class Skglmm(Package):
             for (group, effect), std in fitted.variance_components_["std"].items()
         }
         return deviations, fitted.log_likelihood_
+
+    def monte_carlo_error(self, fitted):
+        return getattr(fitted, "mc_error_", {}).get("log_likelihood", 0.0)
 
 
 class Glmm(Package):
@@ -108,7 +133,9 @@ class Glmm(Package):
     def prepare(self, problem, frame):
         import glmm
 
-        return lambda: glmm.fit(frame, problem.formula, satterthwaite=False)
+        return lambda: glmm.fit(
+            frame, problem.formula, problem.family, satterthwaite=False
+        )
 
     def read(self, problem, fitted):
         deviations = {}
@@ -119,7 +146,8 @@ class Glmm(Package):
             for k, effect in enumerate(effects):
                 variance = packed[k * (k + 3) // 2]
                 deviations[f"{group} {effect}"] = math.sqrt(variance)
-        deviations["residual"] = math.sqrt(fitted.dispersion)
+        if problem.family == "gaussian":
+            deviations["residual"] = math.sqrt(fitted.dispersion)
         return deviations, fitted.loglik
 
 
@@ -131,7 +159,10 @@ class Mixedlm(Package):
     def prepare(self, problem, frame):
         import mixedlm
 
-        return lambda: mixedlm.lmer(problem.formula, frame)
+        if problem.family == "gaussian":
+            return lambda: mixedlm.lmer(problem.formula, frame)
+        family = getattr(mixedlm.families, problem.family.capitalize())
+        return lambda: mixedlm.glmer(problem.formula, frame, family=family())
 
     def read(self, problem, fitted):
         deviations = {
@@ -139,8 +170,63 @@ class Mixedlm(Package):
             for group, component in fitted.VarCorr().groups.items()
             for effect, std in component.stddev.items()
         }
-        deviations["residual"] = fitted.sigma
+        if problem.family == "gaussian":
+            deviations["residual"] = fitted.sigma
         return deviations, fitted.logLik().value
+
+
+class GPBoost(Package):
+    """GPBoost's mixed model without trees; a matrix and labels are what it takes.
+
+    It knows neither REML nor correlated effects. With factors of 1,000 levels or more
+    the standard deviations of maximum likelihood are those of REML up to 0.05 %.
+    """
+
+    imports = ("gpboost",)
+    likelihoods = {
+        "gaussian": "gaussian",
+        "binomial": "bernoulli_logit",
+        "poisson": "poisson",
+    }
+
+    def criterion(self, problem):
+        return "ML" if problem.family == "gaussian" else "Laplace"
+
+    def declines(self, problem, levels):
+        if any(problem.groups.values()):
+            return "has no correlated slopes"
+        if problem.family == "gaussian" and min(levels) < 1_000:
+            return "has no REML, which matters with so few levels"
+        return None
+
+    def prepare(self, problem, frame):
+        import gpboost
+
+        # Labels as text: it would make text of anything else.
+        labels = np.column_stack(
+            [
+                frame[name].cat.categories.to_numpy(str)[frame[name].cat.codes]
+                for name in problem.groups
+            ]
+        )
+        X = np.column_stack([np.ones(len(frame)), frame[list(problem.fixed)]])
+        y = frame[problem.target].to_numpy()
+        likelihood = self.likelihoods[problem.family]
+
+        def fit():
+            model = gpboost.GPModel(group_data=labels, likelihood=likelihood)
+            model.fit(y=y, X=X)
+            return model
+
+        return fit
+
+    def read(self, problem, fitted):
+        names = [f"{group} Intercept" for group in problem.groups]
+        if problem.family == "gaussian":
+            names = ["residual", *names]
+        variances = np.ravel(fitted.get_cov_pars(format_pandas=False))
+        deviations = dict(zip(names, np.sqrt(variances), strict=True))
+        return deviations, -fitted.get_current_neg_log_likelihood()
 
 
 class Lme4(Package):
@@ -152,9 +238,15 @@ class Lme4(Package):
         rscript = shutil.which("Rscript")
         if rscript is None:
             return []
-        formula = PROBLEMS[problem].formula
-        script = str(HERE / "lme4.R")
-        return [rscript, script, formula, str(table), str(answer), *limits]
+        problem = find(problem)
+        script, model = str(HERE / "lme4.R"), [problem.formula, problem.family]
+        return [rscript, script, *model, str(table), str(answer), *limits]
 
 
-PACKAGES = {"skglmm": Skglmm(), "glmm": Glmm(), "mixedlm": Mixedlm(), "lme4": Lme4()}
+PACKAGES = {
+    "skglmm": Skglmm(),
+    "glmm": Glmm(),
+    "mixedlm": Mixedlm(),
+    "gpboost": GPBoost(),
+    "lme4": Lme4(),
+}

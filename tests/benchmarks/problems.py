@@ -4,17 +4,25 @@ Nothing here imports skglmm before a table is made, so that a process which meas
 another package carries none of it in its memory.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+# What simulated tables are drawn from: more factors or slopes take more of the numbers.
+FIXED_EFFECTS = (0.5, -0.3, 0.2, 0.1)
+INTERCEPT_STDS = (0.8, 0.5, 0.4, 0.3)
+SLOPE_STD = 0.4
 SLOPE_COVARIANCE_FACTOR = np.array([[0.8, 0.0], [0.2, 0.4]])
+
+# Packages that take minutes where a matrix of thousands of columns is left.
+COMPILED = ("glmm", "mixedlm", "lme4")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One linear mixed model and the table it is fitted to.
+    """One mixed model and the table it is fitted to.
 
     Attributes
     ----------
@@ -29,6 +37,10 @@ class Problem:
         intercept, correlated with their slopes.
     slow : tuple of str
         Packages that take so long that they only run when asked (``--all``).
+    family : {"gaussian", "binomial", "poisson"}
+        Distribution of the response, with its canonical link; binomial is 0 or 1.
+    large : bool
+        Whether the problem only runs when asked, by ``--all`` or by its name.
     """
 
     make: Callable
@@ -36,6 +48,8 @@ class Problem:
     fixed: tuple
     groups: dict = field(hash=False)
     slow: tuple = ()
+    family: str = "gaussian"
+    large: bool = False
 
     @property
     def columns(self):
@@ -64,18 +78,101 @@ def shipped(name):
     return make
 
 
-def simulated(**parameters):
-    """Maker of a table drawn from a model with fixed effects (.5, -.3, .2)."""
+def drawn(
+    rows, levels, slopes=0, family="gaussian", balance="random", slow=(), large=False
+):
+    """Problem whose table is drawn from its model.
+
+    Parameters
+    ----------
+    rows : int
+        Number of rows.
+    levels : list of int
+        Levels of each crossed factor, at most four.
+    slopes : int, default=0
+        Predictors, at most four, whose slope varies between levels of the first factor.
+    family : {"gaussian", "binomial", "poisson"}, default="gaussian"
+        Distribution of the response.
+    balance : {"random", "power"}, default="random"
+        Whether rows choose their levels uniformly, or level j in proportion to
+        1 / (j + 1).
+    slow : tuple of str, default=()
+        See :class:`Problem`.
+    large : bool, default=False
+        See :class:`Problem`.
+
+    Returns
+    -------
+    Problem
+        Three predictors, or as many as have slopes if these are four.
+    """
+    n_features = max(3, slopes)
+    if slopes == 1:
+        covariance = SLOPE_COVARIANCE_FACTOR @ SLOPE_COVARIANCE_FACTOR.T
+    else:
+        stds = [INTERCEPT_STDS[0], *[SLOPE_STD] * slopes]
+        covariance = np.diag(np.square(stds))
 
     def make():
         from skglmm.datasets import make_mixed_regression
 
         X, y = make_mixed_regression(
-            coef=[0.5, -0.3, 0.2], random_state=0, **parameters
+            n_samples=rows,
+            n_features=n_features,
+            n_groups=list(levels),
+            n_random_slopes=slopes,
+            family="bernoulli" if family == "binomial" else family,
+            coef=FIXED_EFFECTS[:n_features],
+            intercept=1.0 if slopes else -0.5,
+            group_std=INTERCEPT_STDS[: len(levels)],
+            covariance=covariance,
+            noise=0.7 if slopes else 1.0,
+            balance=balance,
+            random_state=0,
         )
         return X.assign(y=y)
 
+    predictors = tuple(f"x{k}" for k in range(n_features))
+    groups = {f"g{f}": () for f in range(len(levels))}
+    groups["g0"] = predictors[:slopes]
+    return Problem(make, "y", predictors, groups, tuple(slow), family, large)
+
+
+def answers(persons, items):
+    """Maker of a table in which every person answers every item, right or wrong."""
+
+    def make():
+        import pandas as pd
+
+        rng = np.random.default_rng(0)
+        person, item = np.divmod(np.arange(persons * items), items)
+        predictors = rng.standard_normal((3, len(person)))
+        ability, ease = (
+            std * rng.standard_normal(size)
+            for std, size in zip(INTERCEPT_STDS, (persons, items), strict=False)
+        )
+        eta = -0.5 + np.array(FIXED_EFFECTS[:3]) @ predictors
+        eta += ability[person] + ease[item]
+        frame = pd.DataFrame(predictors.T, columns=["x0", "x1", "x2"])
+        right = rng.random(len(eta)) < 1 / (1 + np.exp(-eta))
+        return frame.assign(g0=person, g1=item, y=right.astype(float))
+
     return make
+
+
+def find(name):
+    """Problem of a name, or one drawn with parameters.
+
+    Parameters
+    ----------
+    name : str
+        Key of ``PROBLEMS``, or the arguments of :func:`drawn` as a JSON object.
+
+    Returns
+    -------
+    Problem
+    """
+    return drawn(**json.loads(name)) if name.startswith("{") else PROBLEMS[name]
 
 
 PROBLEMS = {
@@ -96,18 +193,36 @@ PROBLEMS = {
     "insteval": Problem(
         shipped("insteval"), "y", ("service",), {"s": (), "d": (), "dept": ()}
     ),
-    "million": Problem(
-        simulated(
-            n_samples=1_000_000,
-            n_groups=20_000,
-            n_random_slopes=1,
-            intercept=1.0,
-            covariance=SLOPE_COVARIANCE_FACTOR @ SLOPE_COVARIANCE_FACTOR.T,
-            noise=0.7,
-        ),
+    "verbagg_size": Problem(
+        answers(316, 24),
         "y",
         ("x0", "x1", "x2"),
-        {"g0": ("x0",)},
-        slow=("lme4",),
+        {"g0": (), "g1": ()},
+        family="binomial",
     ),
+    "million": drawn(1_000_000, [20_000], slopes=1, slow=("lme4",)),
 }
+
+CROSSED = {
+    "crossed_million": {"rows": 1_000_000, "levels": [50_000, 5_000]},
+    "crossed_logistic": {
+        "rows": 200_000,
+        "levels": [5_000, 2_000],
+        "family": "binomial",
+    },
+    "crossed_poisson": {
+        "rows": 200_000,
+        "levels": [5_000, 2_000],
+        "family": "poisson",
+    },
+    "ten_million": {"rows": 10_000_000, "levels": [100_000, 20_000], "large": True},
+    "million_logistic": {
+        "rows": 1_000_000,
+        "levels": [100_000, 20_000],
+        "family": "binomial",
+        "large": True,
+    },
+}
+for name, parameters in CROSSED.items():
+    PROBLEMS[name] = drawn(**parameters, slow=COMPILED)
+    PROBLEMS[f"{name}_power"] = drawn(**parameters, slow=COMPILED, balance="power")

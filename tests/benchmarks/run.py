@@ -5,6 +5,7 @@ See README.rst in this folder.
 
 import argparse
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,9 +16,9 @@ from threading import TIMEOUT_MAX, Timer
 
 import report
 from packages import HERE, PACKAGES
-from problems import PROBLEMS
+from problems import PROBLEMS, find
 
-MIN_FITS, MAX_FITS, BUDGET = 3, 100, 3.0
+MIN_FITS, MAX_FITS, BUDGET, LONG = 3, 100, 3.0, 60.0
 
 
 def parse_arguments(arguments=None):
@@ -30,9 +31,8 @@ def parse_arguments(arguments=None):
         "--problems",
         nargs="+",
         choices=PROBLEMS,
-        default=list(PROBLEMS),
         metavar="NAME",
-        help=f"of {', '.join(PROBLEMS)} (default: all)",
+        help=f"of {', '.join(PROBLEMS)} (default: all but the large ones)",
     )
     parser.add_argument(
         "--packages",
@@ -47,7 +47,8 @@ def parse_arguments(arguments=None):
         type=int,
         metavar="N",
         help="fits after the first one (default: as many as take "
-        f"{BUDGET:g} s, between {MIN_FITS} and {MAX_FITS})",
+        f"{BUDGET:g} s, between {MIN_FITS} and {MAX_FITS}; one if the first took "
+        f"more than {LONG:g} s)",
     )
     parser.add_argument(
         "--timeout",
@@ -59,7 +60,7 @@ def parse_arguments(arguments=None):
     parser.add_argument(
         "--all",
         action="store_true",
-        help="also run what takes minutes: lme4 on the largest problems",
+        help="also run what takes minutes: the large problems and the slow peers",
     )
     parser.add_argument(
         "--python",
@@ -72,6 +73,10 @@ def parse_arguments(arguments=None):
     options = parser.parse_args(arguments)
     if options.repeats is not None and options.repeats < 1:
         parser.error(f"--repeats must be 1 or more, got {options.repeats}")
+    if options.problems is None:
+        options.problems = [
+            name for name, p in PROBLEMS.items() if options.all or not p.large
+        ]
     interpreters = {}
     for pair in options.python:
         name, _, path = pair.partition("=")
@@ -138,18 +143,33 @@ def run_process(command, environment, log, timeout=TIMEOUT_MAX):
 def measure(name, problem, table, options):
     """What one package does with one problem, in a process of its own.
 
+    Parameters
+    ----------
+    name : str
+        The package.
+    problem : str
+        What :func:`problems.find` takes.
+    table : pathlib.Path
+        Folder of the problem's columns.
+    options : argparse.Namespace
+        ``all``, ``repeats``, ``timeout`` and ``python`` of the command.
+
     Returns
     -------
     dict
         As worker.py writes it, with ``peak_bytes``; or one reason, under ``missing``,
         ``failed`` or ``left_out``.
     """
-    if name in PROBLEMS[problem].slow and not options.all:
+    package, model = PACKAGES[name], find(problem)
+    _, levels = size(model, table)
+    reason = package.declines(model, levels)
+    if reason is not None:
+        return {"left_out": reason}
+    if name in model.slow and not options.all:
         return {"left_out": "takes minutes, add --all"}
-    package = PACKAGES[name]
-    limits = [MIN_FITS, MAX_FITS, BUDGET]
+    limits = [MIN_FITS, MAX_FITS, BUDGET, LONG]
     if options.repeats is not None:
-        limits[:2] = [options.repeats] * 2
+        limits = [options.repeats, options.repeats, BUDGET, math.inf]
     answer = table / f"{name}.json"
     command = package.command(
         name, problem, table, answer, list(map(str, limits)), options.python.get(name)
@@ -168,18 +188,43 @@ def measure(name, problem, table, options):
         effect.replace("(Intercept)", "Intercept"): value
         for effect, value in result["deviations"].items()
     }
-    return {**result, "peak_bytes": peak}
+    return {**result, "criterion": package.criterion(model), "peak_bytes": peak}
 
 
-def describe(problem, table):
-    """Line with the size of a problem and its formula."""
-    problem = PROBLEMS[problem]
+def size(problem, table):
+    """Rows of a stored table and levels of each factor.
+
+    Parameters
+    ----------
+    problem : Problem
+        Says which columns there are.
+    table : pathlib.Path
+        Folder of the columns.
+
+    Returns
+    -------
+    rows : int
+        Number of rows.
+    levels : list of int
+        Number of levels of each factor that occur.
+    """
     rows = (table / f"{problem.target}.float64").stat().st_size // 8
-    levels = []
-    for group in problem.groups:
-        text = (table / f"{group}.levels").read_text(encoding="utf-8")
-        levels.append(f"{text.count(chr(10)):,}")
-    return f"{rows:,} rows, {' x '.join(levels)} levels: {problem.formula}"
+    labels = ((table / f"{g}.levels").read_bytes() for g in problem.groups)
+    return rows, [text.count(b"\n") for text in labels]
+
+
+def make_table(problem, folder):
+    """Write the columns of a problem, in a process of its own.
+
+    Memory that this process used would count in that of the packages, its children.
+    """
+    failure, _ = run_process(
+        [sys.executable, str(HERE / "worker.py"), "table", problem, str(folder)],
+        {},
+        folder / "table.log",
+    )
+    if failure is not None:
+        raise SystemExit(f"The table of {problem} was not made: {failure}")
 
 
 def compare(problem, options):
@@ -187,20 +232,22 @@ def compare(problem, options):
 
     Returns
     -------
-    dict of str to dict
+    results : dict of str to dict
         What :func:`measure` returns for each package, with the ratio.
+    facts : dict
+        ``rows``, ``levels``, ``formula`` and ``family`` of the problem.
     """
     with tempfile.TemporaryDirectory(prefix="skglmm-benchmark-") as folder:
-        table = Path(folder)
-        # In a process too: memory that this one used would count in its children's.
-        failure, _ = run_process(
-            [sys.executable, str(HERE / "worker.py"), "table", problem, folder],
-            {},
-            table / "table.log",
-        )
-        if failure is not None:
-            raise SystemExit(f"The table of {problem} was not made: {failure}")
-        print(f"\n{problem}: {describe(problem, table)}\n\n{report.heading()}")
+        table, model = Path(folder), PROBLEMS[problem]
+        make_table(problem, table)
+        rows, levels = size(model, table)
+        facts = {
+            "rows": rows,
+            "levels": levels,
+            "formula": model.formula,
+            "family": model.family,
+        }
+        print(f"\n{problem}: {report.describe(**facts)}\n\n{report.heading()}")
         results = {}
         for name in (name for name in PACKAGES if name in options.packages):
             results[name] = measure(name, problem, table, options)
@@ -210,7 +257,7 @@ def compare(problem, options):
     subject = results.get(report.SUBJECT, {})
     lines = [report.cold_start(subject)] if "imports" in subject else []
     print(*lines, *report.comparison(results), sep="\n", flush=True)
-    return results
+    return results, facts
 
 
 def main(arguments=None):
@@ -228,11 +275,13 @@ def main(arguments=None):
         f"{machine['system']}, {machine['processor']}, {machine['cores']} cores, "
         f"load {machine['load']}"
     )
-    results = {}
+    results, problems = {}, {}
     for problem in options.problems:
-        results[problem] = compare(problem, options)
+        results[problem], problems[problem] = compare(problem, options)
         if options.json is not None:
-            text = json.dumps({"machine": machine, "results": results}, indent=2)
+            text = json.dumps(
+                {"machine": machine, "problems": problems, "results": results}, indent=2
+            )
             options.json.write_text(text + "\n", encoding="utf-8")
     versions = {
         name: result["version"]
