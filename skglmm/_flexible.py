@@ -141,6 +141,7 @@ class NetworkPart(FixedPart):
 
     def read(self, table, positions):
         """The columns as numbers, none missing."""
+        check_width(positions, self, table)
         return table.numeric(positions)
 
     def begin(self, data):
@@ -225,6 +226,7 @@ class RegressorPart(FixedPart):
 
     def read(self, table, positions):
         """The columns of a dataframe as they are, those of an array as numbers."""
+        check_width(positions, self, table)
         return _columns(table, positions)
 
     def begin(self, data):
@@ -404,6 +406,29 @@ def resolve_part(fixed_effects):
         )
     part._validate_params()
     return part
+
+
+def check_width(positions, part, table):
+    """Refuse a fixed part that is given no column.
+
+    Parameters
+    ----------
+    positions : sequence of int
+        Positions of the fixed columns in X.
+    part : FixedPart
+    table : Table
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if not len(positions):
+        raise ValueError(
+            f"fixed_effects is {describe(part)} and has no column to learn from: X has "
+            f"n_features = {table.n_columns}, and all have other roles (groups, offset "
+            "and the like). Leave fixed_effects at None for an intercept alone."
+        )
 
 
 def allows_missing(fixed_effects):

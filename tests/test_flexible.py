@@ -539,6 +539,13 @@ def test_a_network_is_no_function_that_builds_one():
         MixedLinearRegressor("g", fixed_effects=network(1)).fit(X[["x0", "g"]], y)
 
 
+def test_a_fixed_part_needs_a_column():
+    X, y = problem(n=60, n_groups=5)
+    model = MixedLinearRegressor("g", fixed_effects=LinearRegression())
+    with pytest.raises(ValueError, match="a LinearRegression and has no column"):
+        model.fit(X[["g"]], y)
+
+
 def test_counts_need_a_regressor_with_weights():
     X, y = problem("poisson", n=60, n_groups=5)
     model = MixedPoissonRegressor("g", fixed_effects=KNeighborsRegressor())

@@ -19,13 +19,19 @@ KINDS = [MixedLinearRegressor, MixedPoissonRegressor, MixedLogisticRegressor]
 
 def not_held(estimator):
     """Checks that cannot hold, and why."""
-    if estimator.fixed_effects is TREES:
-        return {}  # the check has too few rows for a tree to be split
-    return {
-        "check_sample_weight_equivalence_on_dense_data": (
+    trees = estimator.fixed_effects is TREES
+    linear = isinstance(estimator, MixedLinearRegressor)
+    checks = {}
+    if not trees or (linear and estimator.groups is not None):
+        # otherwise the check has too few rows for a tree to be split
+        checks["check_sample_weight_equivalence_on_dense_data"] = (
             "folds are of rows, and a row of weight two is in one of them"
         )
-    }
+    if trees and estimator.groups is not None:
+        checks["check_estimators_pickle"] = (
+            "trees take missing values, and the check has some in the group labels"
+        )
+    return checks
 
 
 quiet = pytest.mark.filterwarnings("ignore::UserWarning")
