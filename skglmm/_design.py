@@ -358,10 +358,8 @@ def _index(factors, plan, meets):
     }
     for name, values in zip(
         (
-            "pair_first",
-            "pair_second",
+            "pair",
             "pair_place",
-            "pair_level",
             "place_first",
             "place_second",
             "place_sorted",
@@ -379,10 +377,10 @@ def _index(factors, plan, meets):
 def _pairs(level, column, n_levels, m):
     """Who meets whom in one factor's levels.
 
-    Returns the pairs (a, b), a <= b, of cells in one light level, where they land
-    in the core's upper triangle and their level; the pairs and places once more,
-    sorted by place, for the sum into the core; then the heavy levels, their cells
-    and where these land in a table of dense rows.
+    Returns the pairs (a, b), a < b, of cells in one light level and where they land in
+    the core's upper triangle; the pairs a <= b and places once more, sorted by place,
+    for the sum into the core; then the heavy levels, their cells and where these land
+    in a table of dense rows.
     """
     degree = np.bincount(level, minlength=n_levels)
     is_heavy = degree > HEAVY_SHARE * m
@@ -401,11 +399,10 @@ def _pairs(level, column, n_levels, m):
     row = np.zeros(n_levels, dtype=np.int64)
     row[heavy_level] = np.arange(len(heavy_level))
     heavy_place = row[level[heavy_cell]] * m + column[heavy_cell]
+    apart = first != second
     return (
-        first,
-        second,
-        place,
-        level[first],
+        np.stack([first[apart], second[apart]], 1).astype(np.int64),
+        place[apart],
         first[by_place],
         second[by_place],
         place[by_place],

@@ -121,9 +121,8 @@ def factorize(structure, index, matrices, factors):
             met = _gather(cell[t], index["place_first"][t]) * _gather(
                 pushed, index["place_second"][t]
             )
-            core -= tf.math.unsorted_segment_sum(
-                tf.reduce_sum(met, 0), index["place_sorted"][t], m * m
-            )
+            sums = tf.math.segment_sum(tf.reduce_sum(met, 0), index["place_sorted"][t])
+            core -= tf.pad(sums, [[0, m * m - tf.shape(sums)[0]]])
             heavy = _heavy_rows(index, t, cell[t], m)
             heavies.append(heavy)
             weight = _gather(gain, index["heavy_level"][t])
@@ -202,7 +201,7 @@ def project(structure, index, state, sums):
         if structure.core:
             seen = _gather(gained, index["cell_level"][t])
             pushed = tf.reduce_sum(state["cell"][t][:, None] * seen, 0)
-            core_border -= tf.math.unsorted_segment_sum(
+            core_border -= blocks.scatter(
                 tf.transpose(pushed), index["cell_column"][t], m
             )
 
@@ -316,7 +315,7 @@ def fold(structure, index, state, g):
         if structure.core:
             seen = _gather(pushed, index["cell_level"][t])
             met = tf.reduce_sum(state["cell"][t][:, None] * seen, 0)
-            below += tf.math.unsorted_segment_sum(
+            below += blocks.scatter(
                 tf.transpose(met), index["cell_column"][t], tf.shape(core)[0]
             )
     if structure.core:
@@ -342,6 +341,37 @@ def _core_inverse(structure, n_levels, state):
     rotated = _core_apply(structure, n_levels, factors, inverse, adjoint=False)
     half = tf.transpose(rotated)
     return half, _core_apply(structure, n_levels, factors, half, adjoint=False)
+
+
+def _within(index, t, cell, flat, dense_covariance, seen_heavy):
+    """Core covariance times the cells, each level's cells among themselves.
+
+    Parameters
+    ----------
+    cell : tensor of shape (q, n_cells)
+    flat, dense_covariance : tensors
+        The core's covariance, as a vector and as a matrix.
+    seen_heavy : list of (n_heavy, m) tensors
+        Dense rows times the covariance.
+    """
+    n_cells = tf.shape(cell)[1]
+    shape = tf.cast(tf.stack([n_cells, n_cells]), tf.int64)
+    weight = tf.gather(flat, index["pair_place"][t])
+    pairs = tf.SparseTensor(index["pair"][t], weight, shape)
+    columns = tf.transpose(cell)
+    met = tf.sparse.sparse_dense_matmul(pairs, columns)
+    met += tf.sparse.sparse_dense_matmul(pairs, columns, adjoint_a=True)
+    at_heavy = index["heavy_cell"][t][:, None]
+    own = _gather(tf.linalg.diag_part(dense_covariance), index["cell_column"][t])
+    own = tf.tensor_scatter_nd_update(
+        own, at_heavy, tf.zeros_like(own[: tf.shape(at_heavy)[0]])
+    )
+    met = tf.transpose(met) + own * cell
+    dense_rows = [
+        tf.gather(tf.reshape(row, [-1]), index["heavy_place"][t]) for row in seen_heavy
+    ]
+    met = tf.tensor_scatter_nd_add(tf.transpose(met), at_heavy, tf.stack(dense_rows, 1))
+    return tf.transpose(met)
 
 
 def posterior(structure, index, state, *, between=False):
@@ -429,41 +459,17 @@ def posterior(structure, index, state, *, between=False):
             reach[s] = tf.add_n(terms)
         if structure.core:
             at, cell = index["cell_level"][t], state["cell"][t]
-            first, second = index["pair_first"][t], index["pair_second"][t]
-            weight = tf.gather(q_core, index["pair_place"][t])
-            a, b = _gather(cell, first), _gather(cell, second)
-            off = tf.cast(first != second, weight.dtype) * weight
-            outer = a[:, None] * (weight * b)[None] + b[:, None] * (off * a)[None]
-            spread = blocks.total(outer, index["pair_level"][t], n)
             heavy = state["heavy"][t]
             seen_heavy = [tf.matmul(row, dense_covariance) for row in heavy]
-            spread_heavy = tf.stack(
-                [
-                    tf.stack([tf.reduce_sum(seen * row, 1) for row in heavy])
-                    for seen in seen_heavy
-                ]
-            )
-            spread += blocks.total(
-                spread_heavy, index["heavy_level"][t], n, is_sorted=False
-            )
-            across = tf.zeros_like(cell)
+            across = _within(index, t, cell, q_core, dense_covariance, seen_heavy)
+            spread = blocks.total(cell[:, None] * across[None], at, n)
             for s in later:
                 seen = _gather(cross_cell[s], up[t, s])
                 reach[s] += blocks.total(cell[:, None] * seen[None], at, n)
-                across += blocks.product(_gather(link[s], at), seen[:, None])[:, 0]
-            if later:
-                spread += blocks.total(across[:, None] * cell[None], at, n)
+                linked = blocks.product(_gather(link[s], at), seen[:, None])[:, 0]
+                spread += blocks.total(linked[:, None] * cell[None], at, n)
+                across += linked
             if t or between:
-                n_cells = tf.shape(cell)[1]
-                across += blocks.total(a * weight, second, n_cells, is_sorted=False)
-                across += blocks.total(b * off, first, n_cells)
-                at_heavy = _gather(
-                    tf.stack([tf.reshape(seen, [-1]) for seen in seen_heavy]),
-                    index["heavy_place"][t],
-                )
-                across += blocks.total(
-                    at_heavy, index["heavy_cell"][t], n_cells, is_sorted=False
-                )
                 pushed = blocks.product(_gather(gain, at), across[:, None])[:, 0]
                 cross_cell[t] = -pushed
         else:

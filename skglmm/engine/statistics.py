@@ -9,6 +9,7 @@ import functools
 
 import tensorflow as tf
 
+from skglmm.engine import blocks
 from skglmm.engine.structure import FLOAT, INT, graph, index_spec, rows_spec, vector
 
 
@@ -101,9 +102,9 @@ def reduce_matrices(structure, index, rows, weight):
             row = tf.zeros([n_cells], FLOAT)
             for c in range(len(structure.core)):
                 for i, b in enumerate(z[n_chain + c]):
-                    row += tf.math.unsorted_segment_sum(
-                        times(weight, a, b), rows["cell"][t][c] + i, n_cells
-                    )
+                    row += blocks.scatter(
+                        times(weight, a, b)[:, None], rows["cell"][t][c] + i, n_cells
+                    )[:, 0]
             effects.append(row)
         cells.append(tf.stack(effects))
     first = [
@@ -151,7 +152,7 @@ def reduce_dense(structure, index, rows, values):
             first = offsets[c] + rows["level"][n_chain + c] * q
             for i, a in enumerate(row_values(structure, rows, n_chain + c)):
                 value = values if a is None else values * a[:, None]
-                core += tf.math.unsorted_segment_sum(value, first + i, m)
+                core += blocks.scatter(value, first + i, m)
         out["core_border"] = core
     return out
 
