@@ -142,9 +142,9 @@ class Glmm(Package):
         for (group, effects), packed in zip(
             fitted.re_groups, fitted.varcorr, strict=True
         ):
-            # the lower triangle row by row
+            # the lower triangle column by column
             for k, effect in enumerate(effects):
-                variance = packed[k * (k + 3) // 2]
+                variance = packed[k * len(effects) - k * (k - 1) // 2]
                 deviations[f"{group} {effect}"] = math.sqrt(variance)
         if problem.family == "gaussian":
             deviations["residual"] = math.sqrt(fitted.dispersion)

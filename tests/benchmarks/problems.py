@@ -41,6 +41,8 @@ class Problem:
         Distribution of the response, with its canonical link; binomial is 0 or 1.
     large : bool
         Whether the problem only runs when asked, by ``--all`` or by its name.
+    truth : dict of str to float
+        Standard deviations that the table is drawn from, by "factor effect".
     """
 
     make: Callable
@@ -50,6 +52,7 @@ class Problem:
     slow: tuple = ()
     family: str = "gaussian"
     large: bool = False
+    truth: dict = field(default_factory=dict, hash=False)
 
     @property
     def columns(self):
@@ -106,7 +109,7 @@ def drawn(
     Problem
         Three predictors, or as many as have slopes if these are four.
     """
-    n_features = max(3, slopes)
+    n_features, noise = max(3, slopes), 0.7 if slopes else 1.0
     if slopes == 1:
         covariance = SLOPE_COVARIANCE_FACTOR @ SLOPE_COVARIANCE_FACTOR.T
     else:
@@ -126,7 +129,7 @@ def drawn(
             intercept=1.0 if slopes else -0.5,
             group_std=INTERCEPT_STDS[: len(levels)],
             covariance=covariance,
-            noise=0.7 if slopes else 1.0,
+            noise=noise,
             balance=balance,
             random_state=0,
         )
@@ -135,7 +138,14 @@ def drawn(
     predictors = tuple(f"x{k}" for k in range(n_features))
     groups = {f"g{f}": () for f in range(len(levels))}
     groups["g0"] = predictors[:slopes]
-    return Problem(make, "y", predictors, groups, tuple(slow), family, large)
+    effects = ["Intercept", *predictors[:slopes]]
+    stds = np.sqrt(np.diag(covariance)).tolist()
+    truth = {f"g0 {name}": std for name, std in zip(effects, stds, strict=True)}
+    for group, std in zip([*groups][1:], INTERCEPT_STDS[1:], strict=False):
+        truth[f"{group} Intercept"] = std
+    if family == "gaussian":
+        truth["residual"] = noise
+    return Problem(make, "y", predictors, groups, tuple(slow), family, large, truth)
 
 
 def answers(persons, items):
@@ -199,6 +209,7 @@ PROBLEMS = {
         ("x0", "x1", "x2"),
         {"g0": (), "g1": ()},
         family="binomial",
+        truth={"g0 Intercept": 0.8, "g1 Intercept": 0.5},
     ),
     "million": drawn(1_000_000, [20_000], slopes=1, slow=("lme4",)),
 }

@@ -235,7 +235,7 @@ def compare(problem, options):
     results : dict of str to dict
         What :func:`measure` returns for each package, with the ratio.
     facts : dict
-        ``rows``, ``levels``, ``formula`` and ``family`` of the problem.
+        ``rows``, ``levels``, ``formula``, ``family`` and ``truth`` of the problem.
     """
     with tempfile.TemporaryDirectory(prefix="skglmm-benchmark-") as folder:
         table, model = Path(folder), PROBLEMS[problem]
@@ -248,6 +248,7 @@ def compare(problem, options):
             "family": model.family,
         }
         print(f"\n{problem}: {report.describe(**facts)}\n\n{report.heading()}")
+        facts["truth"] = model.truth
         results = {}
         for name in (name for name in PACKAGES if name in options.packages):
             results[name] = measure(name, problem, table, options)
@@ -256,7 +257,7 @@ def compare(problem, options):
             print(report.row(name, results[name], subject), flush=True)
     subject = results.get(report.SUBJECT, {})
     lines = [report.cold_start(subject)] if "imports" in subject else []
-    print(*lines, *report.comparison(results), sep="\n", flush=True)
+    print(*lines, *report.comparison(results, model.truth), sep="\n", flush=True)
     return results, facts
 
 
@@ -271,10 +272,7 @@ def main(arguments=None):
     """
     options = parse_arguments(arguments)
     machine = report.machine()
-    print(
-        f"{machine['system']}, {machine['processor']}, {machine['cores']} cores, "
-        f"load {machine['load']}"
-    )
+    print(report.machine_line(machine))
     results, problems = {}, {}
     for problem in options.problems:
         results[problem], problems[problem] = compare(problem, options)
