@@ -70,6 +70,7 @@ class BaseMixedModel(
         "fit_intercept": ["boolean"],
         "solver": [StrOptions(set(SOLVERS)), BaseSolver],
         "handle_unknown": [StrOptions({"ignore", "warn", "error"})],
+        "missing": [StrOptions({"error", "model"})],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "random_state": ["random_state"],

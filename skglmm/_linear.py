@@ -1,7 +1,6 @@
 """The linear mixed model."""
 
 from sklearn.base import RegressorMixin
-from sklearn.utils._param_validation import StrOptions
 
 from skglmm._base import BaseMixedModel
 
@@ -160,7 +159,6 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     _parameter_constraints = {
         **BaseMixedModel._parameter_constraints,
         "reml": ["boolean"],
-        "missing": [StrOptions({"error", "model"})],
     }
 
     def __init__(

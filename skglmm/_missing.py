@@ -72,8 +72,6 @@ class ColumnModel:
 class MissingMixin:
     """What a model does differently that takes gaps in its fixed columns."""
 
-    missing = "error"
-
     def _read_fixed(self, table, positions, terms, part):
         """Fixed columns as numbers; NaN where values are missing and may be."""
         if self.missing == "error":
@@ -93,8 +91,8 @@ class MissingMixin:
         return values
 
     def _advice_on_gaps(self, part):
-        """What a message on missing values says of the parameter, if there is one."""
-        if part is not None or "missing" not in self._parameter_constraints:
+        """What a message on missing values says of the parameter, if it helps."""
+        if part is not None:
             return ""
         return "Or fit with missing='model', which takes them as further unknowns."
 

@@ -51,6 +51,11 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
     handle_unknown : {"ignore", "warn", "error"}, default="ignore"
         What prediction does with a label that was not there in fit. Its effect has
         mean zero and the variance that was estimated for its factor.
+    missing : {"error", "model"}, default="error"
+        What a missing value in a fixed column is: an error, or an unknown that is
+        normal given the other fixed columns and the groups, and is estimated along
+        with the model.
+        See the user guide, :ref:`missing`.
     warm_start : bool, default=False
         Whether to begin at the variances of the previous fit.
     verbose : int, default=0
@@ -58,8 +63,8 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         terminal or notebook where tqdm is installed; elsewhere it prints a line for
         each phase.
     random_state : int, RandomState instance or None, default=None
-        Of the draws of ``solver="mcem"`` and of what is random in `fixed_effects`;
-        otherwise no random numbers are used.
+        Of the draws of ``solver="mcem"`` and of missing values, and of what is random
+        in `fixed_effects`; otherwise no random numbers are used.
 
     Attributes
     ----------
@@ -115,6 +120,9 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
     random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)
         After ``solver="mcem"`` only: up to 100 draws from the posterior of the
         effects, for each factor.
+    missing_information_ : Series
+        With ``missing="model"`` only: the share of the variance of each fixed effect
+        that is owed to missing values.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -171,6 +179,7 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         fit_intercept=True,
         solver="vi",
         handle_unknown="ignore",
+        missing="error",
         warm_start=False,
         verbose=0,
         random_state=None,
@@ -185,6 +194,7 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         self.fit_intercept = fit_intercept
         self.solver = solver
         self.handle_unknown = handle_unknown
+        self.missing = missing
         self.warm_start = warm_start
         self.verbose = verbose
         self.random_state = random_state

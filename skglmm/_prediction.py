@@ -101,6 +101,8 @@ class Rows:
         variance : ndarray of shape (n_rows,)
         """
         variance = np.zeros(len(self.X))
+        if self.gap_variance is not None:
+            variance += self.gap_variance
         for effects in self.effects:
             z, codes = effects.z, effects.codes
             table = effects.padded(effects.posteriors, effects.prior)
@@ -139,8 +141,6 @@ class Rows:
             for effects, shifts in moved:
                 effects.add_to(errors, shifts, here)
             variance[here] = np.einsum("ij,ij->i", errors, errors)
-        if self.gap_variance is not None:
-            variance += self.gap_variance
         return variance
 
     def draw(self, n_samples, kin, random):

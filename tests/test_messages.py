@@ -143,12 +143,6 @@ ERRORS = {
         "with sklearn.impute.SimpleImputer in a pipeline. Or fit with missing='model', "
         "which takes them as further unknowns.",
     ),
-    "a gap in a fixed column, and a model that cannot fill it in": (
-        lambda: counts("g").fit(put("x", [3, 9], None), COUNTS),
-        "Input X contains NaN.\nFound in column 'x' (NaN or missing in 2 of 60 rows, "
-        "the first is row 3). Drop these rows, or fill them in beforehand, for example "
-        "with sklearn.impute.SimpleImputer in a pipeline.",
-    ),
     "one level": (
         lambda: linear("g").fit(X.assign(g=np.float64(0)), TARGET),
         "The factor 'g' has one level (0.0): its variance cannot be estimated. Leave "

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skglmm import MixedLinearRegressor, MixedPoissonRegressor, _missing
+from skglmm import MixedLinearRegressor, _missing
 from skglmm._missing import ColumnModel
 from skglmm.datasets import make_mixed_regression
 from skglmm.solvers import VI
@@ -296,8 +296,6 @@ def test_a_missing_value_is_an_error_unless_asked_for(problem):
         MixedLinearRegressor("group").fit(X, y)
     assert not get_tags(MixedLinearRegressor()).input_tags.allow_nan
     assert get_tags(model).input_tags.allow_nan
-    with pytest.raises(TypeError):
-        MixedPoissonRegressor(missing="model")
     infinite = X.assign(x1=np.inf)
     with pytest.raises(ValueError, match="column 'x1' .infinite"):
         model.predict(infinite)

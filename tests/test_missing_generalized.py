@@ -28,9 +28,8 @@ TRUTH = np.array([0.3, 0.8, -0.5])
 
 
 def filled_in(model):
-    """The model with gaps as unknowns; its constructor has no parameter for it yet."""
-    model.missing = "model"
-    return model
+    """The model with gaps as unknowns."""
+    return model.set_params(missing="model")
 
 
 def log_density(family, y, eta):
@@ -202,6 +201,15 @@ def test_estimates_and_errors_are_those_of_the_likelihood_of_what_was_observed(
     assert_allclose(away, 0.0, atol=0.25)  # Monte Carlo error
     assert_allclose(found["std_error"], std, rtol=0.12)
     assert model.missing_information_["x0"] > 0.25
+    # the mean of a row with a gap is that over what x0 may be given x1
+    x1 = X["x1"].to_numpy()[:, None]
+    x0 = best.x[3] + best.x[4] * x1 + np.exp(best.x[5]) * NODES
+    eta = best.x[0] + best.x[1] * x0 + best.x[2] * x1
+    inverse = np.exp if family == "poisson" else expit
+    expected = inverse(eta) @ WEIGHTS / WEIGHTS.sum()
+    means = model.predict(X) if family == "poisson" else model.predict_proba(X)[:, 1]
+    gaps = X["x0"].isna().to_numpy()
+    assert_allclose(means[gaps], expected[gaps], rtol=0.1)
 
 
 def test_rows_with_gaps_are_predicted_by_a_wider_distribution():
