@@ -208,7 +208,7 @@ def test_a_factor_with_one_level_a_row(data):
 
 def test_crossed_factors_too_large_for_a_dense_core(data, monkeypatch):
     monkeypatch.setattr(_design, "MAX_CORE", 4)
-    with pytest.raises(ValueError, match="too large.*5 columns.*Drop or coarsen"):
+    with pytest.raises(ValueError, match="too large.*5 columns.*drop or coarsen"):
         MixedLinearRegressor(["g", "h"], solver="laplace").fit(*data)
 
 

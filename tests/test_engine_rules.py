@@ -215,7 +215,12 @@ def operations():
 
 def test_the_walk_sees_loops_and_what_they_call(operations):
     seen = {node.op for node in operations}
-    assert {"StatelessWhile", "Cholesky", "SegmentSum", "UnsortedSegmentSum"} <= seen
+    assert {
+        "StatelessWhile",
+        "Cholesky",
+        "SegmentSum",
+        "SparseTensorDenseMatMul",
+    } <= seen
 
 
 def test_the_walk_would_notice_an_operation_for_the_cpu_only():

@@ -55,7 +55,12 @@ def fit_variational(run, n_quadrature, posterior, max_iter, tol):
         reports.append(best)
         return out
 
-    out = settle_nodes(objective, evaluate, n_quadrature)
+    out = settle_nodes(
+        objective,
+        evaluate,
+        n_quadrature,
+        lambda: reports[-1]["outcome"] == INTERRUPTED,
+    )
     best = reports[-1] | {
         "history": np.concatenate([report["history"] for report in reports]),
         "n_iter": sum(report["n_iter"] for report in reports),
@@ -63,12 +68,15 @@ def fit_variational(run, n_quadrature, posterior, max_iter, tol):
     return best, out, objective
 
 
-def settle_nodes(objective, evaluate, n_quadrature="auto"):
-    """Result of `evaluate` with as many nodes as the largest variance asks for."""
+def settle_nodes(objective, evaluate, n_quadrature="auto", stopped=bool):
+    """Result of `evaluate` with as many nodes as the largest variance asks for.
+
+    `stopped` says after each evaluation whether somebody has had enough.
+    """
     for limit, automatic in _NODES:
         objective.set_nodes(automatic if n_quadrature == "auto" else n_quadrature)
         out = evaluate()
-        if n_quadrature != "auto" or not out["spread"] > limit:
+        if n_quadrature != "auto" or not out["spread"] > limit or stopped():
             return out
     return out
 
