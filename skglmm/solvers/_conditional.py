@@ -39,5 +39,7 @@ def condition(problem, solver, factors=None):
             out = objective.minimize(theta, 1, 1e-8, False)[1]
         else:
             objective = generalized.Variational(run, problem.family, None)
-            out = settle_nodes(objective, lambda: objective.evaluate(theta))
+            out = settle_nodes(
+                objective, lambda: objective.evaluate(theta), len(problem.weight)
+            )
     return out["means"], out["posterior"]

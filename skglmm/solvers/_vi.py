@@ -38,8 +38,9 @@ class VI(BaseSolver):
     ----------
     n_quadrature : int or "auto", default="auto"
         Gauss-Hermite nodes for the means of a row's log-likelihood (logit link only;
-        the Poisson model has a closed form). ``"auto"`` takes 6, and 9, 15, 33 or 63
-        when the posterior variance of a linear predictor exceeds 0.5, 1, 4 or 16.
+        the Poisson model has a closed form). ``"auto"`` takes 9, and 15, 33 or 63 when
+        the posterior variance of a linear predictor exceeds 1, 4 or 16; 6 may do for
+        more than 50,000 rows.
     factorization : {"auto", "full", "partial", "mean_field"}, default="auto"
         Which posterior covariances the approximation has. ``"full"`` keeps all of
         them. ``"partial"`` keeps those with the fixed effects and with small factors
