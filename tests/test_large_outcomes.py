@@ -75,7 +75,9 @@ def check(full, coupled, partial, rtol=3e-3):
     assert abs(coupled.log_likelihood_ - full.log_likelihood_) < 4 * error + 0.05
 
 
-@pytest.mark.parametrize("family", ESTIMATORS)
+@pytest.mark.parametrize(
+    "family", [pytest.param("binomial", marks=pytest.mark.slow), "poisson"]
+)
 def test_estimates_are_those_of_the_full_posterior(monkeypatch, family):
     check(*fits(monkeypatch, family, *crossed(family)))
 
@@ -93,6 +95,7 @@ def test_slopes_and_a_small_factor(monkeypatch):
     check(*fits(monkeypatch, "poisson", X, y, random_slopes=slopes), rtol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The variance of 'g2' is estimated as zero")
 def test_a_variance_of_nothing(monkeypatch):
     X, y = crossed("poisson", n=3000, sizes=(300, 60), seed=3)

@@ -180,7 +180,10 @@ def observed_objective(theta, X, y, family):
 
 @pytest.mark.parametrize(
     ("family", "kind"),
-    [("poisson", MixedPoissonRegressor), ("binomial", MixedLogisticRegressor)],
+    [
+        ("poisson", MixedPoissonRegressor),
+        pytest.param("binomial", MixedLogisticRegressor, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:No groups were given:UserWarning")
 def test_estimates_and_errors_are_those_of_the_likelihood_of_what_was_observed(
