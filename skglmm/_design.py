@@ -92,16 +92,14 @@ class Plan:
         """Whether the dense core cannot hold it."""
         return self.n_core > MAX_CORE or self.n_pairs > MAX_PAIRS
 
-    def check_size(self):
+    def check_size(self, advice):
         """Refuse what the dense core cannot hold, and say what was too large."""
         if self.iterative or self.too_large:
             raise ValueError(
-                "The crossed factors are too large for this solver: after "
-                "the largest factor is eliminated, a dense matrix of "
-                f"{self.n_core:,} columns (at most {MAX_CORE:,}) built from "
-                f"{self.n_pairs:,} pairs of levels that meet (at most {MAX_PAIRS:,}) "
-                "is left. Use solver='vi', whose default has no such limit, or drop or "
-                "coarsen one of the crossed factors."
+                "The crossed factors are too large for this: after the largest factor "
+                f"is eliminated, a dense matrix of {self.n_core:,} columns (at most "
+                f"{MAX_CORE:,}) built from {self.n_pairs:,} pairs of levels that meet "
+                f"(at most {MAX_PAIRS:,}) is left. {advice}"
             )
 
 
@@ -143,7 +141,13 @@ class GroupedDesign:
         return by_level if order is None else by_level[..., order]
 
 
-def build_design(factors, limit=np.inf):
+_ADVICE = (
+    "Use solver='vi', whose default has no such limit, or drop or coarsen one of the "
+    "crossed factors."
+)
+
+
+def build_design(factors, limit=np.inf, advice=_ADVICE):
     """Sort the rows, choose the plan and index who touches whom.
 
     Parameters
@@ -153,6 +157,8 @@ def build_design(factors, limit=np.inf):
     limit : float, default=inf
         Seconds of an evaluation above which crossed factors go without a dense core;
         infinite if they cannot, negative if several factors always do.
+    advice : str, optional
+        What a message on factors that are too large says should be done.
 
     Returns
     -------
@@ -194,7 +200,7 @@ def build_design(factors, limit=np.inf):
             index=None,
             row_cell=((),) * len(given),
         )
-    plan.check_size()
+    plan.check_size(advice)
     if plan.core:
         for t in plan.chain:
             for c in plan.core:

@@ -142,7 +142,7 @@ class UpdateMixin:
             Factor(codes, len(levels), z.shape[1], False)
             for _, codes, levels, *_, z in parts
         ]
-        design = build_design(factors)
+        design = build_design(factors, advice="Give fewer rows at a time.")
         engine = design.plan.chain + design.plan.core
         linear = self._family == "gaussian"
         target = (y - offset) / scale if linear else y
