@@ -114,6 +114,7 @@ def corpus():
     return oracles.problems("laplace", folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "method"), corpus())
 def test_the_larger_corpus_has_glmers_answers(name, method):
     ref, data, model, _ = fitted(name, method, folder=oracles.corpus_folder())

@@ -168,6 +168,7 @@ def corpus():
     return oracles.problems(LINEAR, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "method"), corpus())
 def test_the_larger_corpus_has_lme4s_answers(name, method):
     ref, data, model, _ = fitted(name, method, oracles.corpus_folder())

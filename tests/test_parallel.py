@@ -92,6 +92,7 @@ def test_threads_change_no_number(tool, data):
     assert together.tolist() == alone.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_threads_that_meet_a_structure_for_the_first_time_change_no_number(data):
     X, y = data
