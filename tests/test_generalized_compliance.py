@@ -202,11 +202,13 @@ def operations():
     return list(found.values())
 
 
+@pytest.mark.slow
 def test_the_walk_sees_the_rows_of_both_families(operations):
     seen = {node.op for node in operations}
     assert {"StatelessWhile", "Cholesky", "Exp", "Log", "SegmentSum"} <= seen
 
 
+@pytest.mark.slow
 def test_every_operation_has_a_gpu_kernel_for_its_type(operations):
     if not any(kernel.device_type == "GPU" for kernel in gpu_kernels("MatMul")):
         pytest.skip("this TensorFlow was built without GPU kernels")
