@@ -86,13 +86,15 @@ def scatter(values, ids, n):
     A product with a sparse matrix of ones: on a CPU TensorFlow's own sum over unsorted
     segments takes several times as long, and the longer the more columns there are.
     """
-    m = tf.shape(ids)[0]
-    rows = tf.range(tf.cast(m, tf.int64))
-    ones = tf.SparseTensor(
-        tf.stack([rows, tf.cast(ids, tf.int64)], 1),
-        tf.ones([m], values.dtype),
-        tf.cast(tf.stack([m, n]), tf.int64),
-    )
+    rows = tf.range(tf.cast(tf.shape(ids)[0], tf.int64))
+    return scatter_at(values, tf.stack([rows, tf.cast(ids, tf.int64)], 1), n)
+
+
+def scatter_at(values, places, n):
+    """`scatter` for pairs (m, 2) of each row and its place, as int64."""
+    m = tf.shape(places)[0]
+    shape = tf.cast(tf.stack([m, n]), tf.int64)
+    ones = tf.SparseTensor(places, tf.ones([m], values.dtype), shape)
     return tf.sparse.sparse_dense_matmul(ones, values, adjoint_a=True)
 
 

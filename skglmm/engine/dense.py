@@ -28,6 +28,22 @@ def inverse_of_lower(lower, depth=_DEPTH):
     return tf.concat([top, tf.concat([below, last], 1)], 0)
 
 
+def diagonal_blocks(matrix, q):
+    """The (q, q) blocks along the diagonal of (J q, J q), as (q, q, J)."""
+    return tf.stack(
+        [
+            tf.stack([tf.linalg.diag_part(matrix[i::q, k::q]) for k in range(q)])
+            for i in range(q)
+        ]
+    )
+
+
+def block_diagonal(parts):
+    """One matrix with the given ones, square or not, along its diagonal."""
+    operators = [tf.linalg.LinearOperatorFullMatrix(part) for part in parts]
+    return tf.linalg.LinearOperatorBlockDiag(operators).to_dense()
+
+
 def gram_of_lower(lower, depth=_DEPTH):
     """L' L of a lower-triangular (m, m) matrix."""
     if depth == 0:

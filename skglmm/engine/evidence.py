@@ -15,7 +15,7 @@ import tensorflow as tf
 from skglmm.engine import covariance, kernel, session, statistics, variational
 from skglmm.engine.generalized import load
 from skglmm.engine.gradient import covariance_terms
-from skglmm.engine.inner import Inner
+from skglmm.engine.inner import INNER_STEPS, Inner
 from skglmm.engine.likelihoods import normal_nodes
 from skglmm.engine.structure import FLOAT, INT, data_spec, graph, index_spec, vector
 
@@ -26,7 +26,7 @@ def _at_mode(inner, index, data, theta, aux, tol):
     """The fixed point of penalised quasi-likelihood, with its estimates."""
     structure = inner.structure
     factors = covariance.to_factors(structure, theta)
-    steps = tf.constant(variational.INNER_STEPS, INT)
+    steps = tf.constant(INNER_STEPS, INT)
     nodes = tf.zeros([2, 1], FLOAT)
     end = inner.run(index, data, factors, aux, nodes, tol, steps)
     _, weight, _ = inner.likelihood.derivatives(data["y"], data["trials"], end["eta"])

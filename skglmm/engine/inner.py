@@ -20,6 +20,8 @@ from skglmm.engine.structure import FLOAT, INT
 # keeps estimates finite when a column separates the classes, and is far below any
 # standard error otherwise.
 RIDGE = 1e-7
+# Most turns at one point.
+INNER_STEPS = 50
 _SHORTEST = 1e-3
 _ROUNDING = 1e-12
 _NOTHING = 1e-15
@@ -91,7 +93,7 @@ class Inner:
             "normal": border[:, :p] - explained[:p, :p] + ridge,
         }
         right = border[:, p:] - explained[:p, p:]
-        return matrices, state, effects, scores, spherical, left, right
+        return state, effects, scores, spherical, left, right
 
     def newton(self, index, data, factors, weight, response, s, tol):
         """Joint step of the fixed and random effects at given row weights.
@@ -114,7 +116,7 @@ class Inner:
             ``memory`` for the next turn; ``left``, what an inexact step forgoes;
             ``state`` for `spread_of`.
         """
-        _, state, _, scores, lifted, left, right = self.solve(
+        state, _, scores, lifted, left, right = self.solve(
             index, data, factors, weight, response
         )
         coef, p = s["coef"], tf.shape(data["X"])[1]
@@ -356,10 +358,15 @@ class Inner:
         variance = rows.variance(
             self.structure, index, data["rows"], (own, cross, cross_cell, core)
         )
+        counts = self._counts(factors, info)
+        return tuple(own), tuple(info), variance, state["log_det"], counts
+
+    def _counts(self, factors, info):
+        """Effective number of parameters, sum of tr(T' info T)."""
         counts = tf.zeros([], FLOAT)
         for r, t in enumerate(factors):
             total = tf.reduce_sum(info[r], -1)
             if r < len(self.structure.chain):
                 total = tf.matmul(total, t)
             counts += tf.reduce_sum(t * total)
-        return tuple(own), tuple(info), variance, state["log_det"], counts
+        return counts

@@ -41,7 +41,7 @@ def _flat(x):
     return tf.reshape(x, [-1, tf.shape(x)[2]])
 
 
-def _times(t, x):
+def times_factor(t, x):
     """T x level by level, for T (q, q) and x (J q, c)."""
     q = t.shape[0]
     if q == 1:
@@ -49,7 +49,7 @@ def _times(t, x):
     return _flat(tf.einsum("ik,jkc->jic", t, _blocks(x, q)))
 
 
-def _each(blocks, x):
+def times_blocks(blocks, x):
     """Blocks (J, q, q) times x (J q, c)."""
     q = blocks.shape[1]
     if q == 1:
@@ -77,24 +77,24 @@ class Operator:
 
     def couple(self, r, s, x):
         """M_rs x for r != s."""
-        x = _times(self.factors[s], x)
+        x = times_factor(self.factors[s], x)
         if r < s:
             x = tf.sparse.sparse_dense_matmul(self._couplings[r, s], x)
         else:
             x = tf.sparse.sparse_dense_matmul(self._couplings[s, r], x, adjoint_a=True)
-        return _times(tf.transpose(self.factors[r]), x)
+        return times_factor(tf.transpose(self.factors[r]), x)
 
     def diagonal(self, r, x):
         """M_rr x."""
-        inner = _each(self.own[r], _times(self.factors[r], x))
-        return _times(tf.transpose(self.factors[r]), inner) + x
+        inner = times_blocks(self.own[r], times_factor(self.factors[r], x))
+        return times_factor(tf.transpose(self.factors[r]), inner) + x
 
     def rest(self, x):
         """S x, for the other factors stacked."""
         parts = _split(x, self.sizes[1:])
         k = len(self.sizes)
         above = tf.add_n([self.couple(0, s, parts[s - 1]) for s in range(1, k)])
-        above = _each(self.inverse[0], above)
+        above = times_blocks(self.inverse[0], above)
         out = []
         for r in range(1, k):
             y = self.diagonal(r, parts[r - 1]) - self.couple(r, 0, above)
@@ -108,7 +108,8 @@ class Operator:
         """The block diagonal's inverse, for the other factors stacked."""
         parts = _split(x, self.sizes[1:])
         return tf.concat(
-            [_each(b, v) for b, v in zip(self.inverse[1:], parts, strict=True)], 0
+            [times_blocks(b, v) for b, v in zip(self.inverse[1:], parts, strict=True)],
+            0,
         )
 
     def solve(self, rhs, start, goal=None):
@@ -119,7 +120,7 @@ class Operator:
         """
         first, *others = _split(rhs, self.sizes)
         k = len(self.sizes)
-        lifted = _each(self.inverse[0], first)
+        lifted = times_blocks(self.inverse[0], first)
         right = tf.concat(
             [others[r - 1] - self.couple(r, 0, lifted) for r in range(1, k)], 0
         )
@@ -128,7 +129,7 @@ class Operator:
         )
         parts = _split(x, self.sizes[1:])
         above = tf.add_n([self.couple(0, s, parts[s - 1]) for s in range(1, k)])
-        return tf.concat([lifted - _each(self.inverse[0], above), x], 0), n, left
+        return tf.concat([lifted - times_blocks(self.inverse[0], above), x], 0), n, left
 
     def normalised(self, x):
         """C^-1 S C^-T x, C C' the block diagonal of S + B'D_1^-1 B."""
@@ -231,7 +232,11 @@ def compiled_evaluate(effects):
         operator = Operator(sizes, system["own"], system["couplings"], factors)
         parts = _split(system["sums"], sizes)
         border = tf.concat(
-            [_times(tf.transpose(t), v) for t, v in zip(factors, parts, strict=True)], 0
+            [
+                times_factor(tf.transpose(t), v)
+                for t, v in zip(factors, parts, strict=True)
+            ],
+            0,
         )
         width = tf.shape(border)[1]
         solved, n_steps, _ = operator.solve(tf.concat([border, probes], 1), start)

@@ -429,16 +429,8 @@ def posterior(structure, index, state, *, between=False):
                     ]
                 )
             )
-            block = dense_covariance[rows, rows]
             core_covariance.append(
-                tf.stack(
-                    [
-                        tf.stack(
-                            [tf.linalg.diag_part(block[i::q, k::q]) for k in range(q)]
-                        )
-                        for i in range(q)
-                    ]
-                )
+                dense.diagonal_blocks(dense_covariance[rows, rows], q)
             )
 
     for t in reversed(range(n_chain)):

@@ -27,7 +27,7 @@ import tensorflow as tf
 
 from skglmm.engine import blocks, covariance, kernel, optimizers, rows, statistics
 from skglmm.engine.gradient import covariance_terms
-from skglmm.engine.inner import RIDGE, Inner
+from skglmm.engine.inner import INNER_STEPS, RIDGE, Inner
 from skglmm.engine.structure import (
     FLOAT,
     INT,
@@ -37,7 +37,6 @@ from skglmm.engine.structure import (
     signature_of,
 )
 from skglmm.engine.variational import (
-    INNER_STEPS,
     first_promise,
     initial_aux,
     inner_tolerance,
@@ -276,7 +275,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
     eta, u = end["eta"], end["spherical"]
     y, trials, w = data["y"], data["trials"], data["weight"]
     score, weight, slope = (w * d for d in inner.likelihood.derivatives(y, trials, eta))
-    _, state, effects, scores, _, left, right = inner.solve(
+    state, effects, scores, _, left, right = inner.solve(
         index, data, factors, weight, weight * (eta - data["offset"]) + score
     )
     own, info, cross, cross_cell, core = kernel.posterior(

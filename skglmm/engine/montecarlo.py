@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from skglmm.engine import blocks, kernel, linear, rows, statistics
-from skglmm.engine.inner import Inner
+from skglmm.engine.inner import INNER_STEPS, Inner
 from skglmm.engine.likelihoods import LIKELIHOODS
 from skglmm.engine.structure import (
     FLOAT,
@@ -23,7 +23,6 @@ from skglmm.engine.structure import (
     statistics_spec,
     vector,
 )
-from skglmm.engine.variational import INNER_STEPS
 
 _EXACT = 1e-8
 _ACCEPTANCE = 0.8

@@ -4,10 +4,7 @@ The means of the fixed and of all random effects are moved together, by conjugat
 gradients on the operator of `engine.iterative`. The posterior covariance is the partial
 one: that of each large factor alone with its rows, and the covariances with the small
 factors, which are solved for like columns of the fixed part. It costs sums over rows
-and nothing else.
-
-Sums over rows are products with sparse matrices of ones: TensorFlow's segment sums
-over unsorted rows take ten times as long.
+and nothing else. What couples the large factors is added by `engine.couplings`.
 """
 
 import functools
@@ -15,77 +12,16 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from skglmm.engine import blocks, covariance, rows
-from skglmm.engine.inner import RIDGE, Inner
-from skglmm.engine.iterative import Operator
+from skglmm.engine import blocks, couplings, covariance, dense, rows
+from skglmm.engine.couplings import Sums, by_level
+from skglmm.engine.inner import INNER_STEPS, RIDGE, Inner
+from skglmm.engine.iterative import Operator, times_factor
 from skglmm.engine.statistics import row_values, times
 from skglmm.engine.structure import FLOAT, INT, data_spec, graph, index_spec
 
 # Share of the error, in the operator's norm, that a turn leaves in the step and in the
 # columns that it shares with the next turn.
 _STEP, _COLUMNS, _END = 1e-4, 1e-4, 1e-16
-# Steps from constant effects to smooth ones.
-_KRYLOV = 12
-
-
-def _ones(indices, n_rows, n_columns):
-    """Sparse matrix of ones."""
-    values = tf.ones([tf.shape(indices)[0]], FLOAT)
-    shape = tf.cast(tf.stack([n_rows, n_columns]), tf.int64)
-    return tf.SparseTensor(indices, values, shape)
-
-
-def _flat(values):
-    """(q, c, J) as (J q, c), level by level."""
-    q, c = values.shape[0], tf.shape(values)[1]
-    return tf.reshape(tf.transpose(values, [2, 0, 1]), [tf.shape(values)[2] * q, c])
-
-
-def _by_level(values, q):
-    """(J q, c) as (q, c, J)."""
-    c = tf.shape(values)[1]
-    return tf.transpose(tf.reshape(values, [-1, q, c]), [1, 2, 0])
-
-
-def _times(t, x):
-    """T x level by level, for T (q, q) and x (J q, c)."""
-    q = t.shape[0]
-    if q == 1:
-        return t[0, 0] * x
-    return _flat(blocks.left(t, _by_level(x, q)))
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Z'WZ at given weights, with the factors that scale it.
-
-    Parameters
-    ----------
-    effects : tuple of int
-    factors : tuple of (q, q) tensors
-    own : list of (q, q, J) tensors
-    couplings : dict
-        Sparse Z_r'WZ_s for r < s.
-    """
-
-    effects: tuple
-    factors: tuple
-    own: list
-    couplings: dict
-
-    def across(self, r, s, b):
-        """Z_r'WZ_s b for b (J_s q_s, c)."""
-        if r == s:
-            return _flat(blocks.product(self.own[r], _by_level(b, self.effects[r])))
-        if r < s:
-            return tf.sparse.sparse_dense_matmul(self.couplings[r, s], b)
-        return tf.sparse.sparse_dense_matmul(self.couplings[s, r], b, adjoint_a=True)
-
-    def applied(self, r, u):
-        """Z_r'WZ T u for the spherical effects of some factors, a dict."""
-        return tf.add_n(
-            [self.across(r, s, _times(self.factors[s], v)) for s, v in u.items()]
-        )
 
 
 @dataclass(frozen=True)
@@ -127,13 +63,12 @@ class SparseInner(Inner):
     def _reduce(self, index, data, r, values):
         """Z_r'D as (J q, c), for D (n, c) that carries its weights."""
         n_levels = index["n_levels"][r]
-        to_level = _ones(index["level_of_row"][r], tf.shape(values)[0], n_levels)
         columns = [
             values if z is None else z[:, None] * values
             for z in row_values(self.structure, data["rows"], r)
         ]
         table = columns[0] if len(columns) == 1 else tf.concat(columns, 1)
-        sums = tf.sparse.sparse_dense_matmul(to_level, table, adjoint_a=True)
+        sums = blocks.scatter_at(table, index["level_of_row"][r], n_levels)
         q = self.structure.n_effects[r]
         return tf.reshape(sums, [n_levels * q, tf.shape(values)[1]])
 
@@ -149,22 +84,19 @@ class SparseInner(Inner):
             if joined is not None:
                 table = tf.concat([table, joined], 1)
             found = self._reduce(index, data, r, table)
-            own.append(tf.ensure_shape(_by_level(found[:, :q], q), [q, q, None]))
+            own.append(tf.ensure_shape(by_level(found[:, :q], q), [q, q, None]))
             sums.append(found[:, q:])
             for s in range(r + 1, len(effects)):
                 cell = index["cell_of_row"][r, s]
                 place = index["place"][r, s]
                 n_cells = tf.shape(place)[0] // (q * effects[s])
-                to_cell = _ones(cell, tf.shape(weight)[0], n_cells)
                 products = [times(weight, a, b) for a in z[r] for b in z[s]]
-                values = tf.sparse.sparse_dense_matmul(
-                    to_cell, tf.stack(products, 1), adjoint_a=True
-                )
+                values = blocks.scatter_at(tf.stack(products, 1), cell, n_cells)
                 shape = tf.stack([n_levels[r] * q, n_levels[s] * effects[s]])
                 couplings[r, s] = tf.SparseTensor(
                     place, tf.reshape(values, [-1]), tf.cast(shape, tf.int64)
                 )
-        return _Sums(effects, tuple(factors), own, couplings), sums
+        return Sums(effects, tuple(factors), own, couplings), sums
 
     def _operator(self, index, sums):
         large = self._large
@@ -181,74 +113,55 @@ class SparseInner(Inner):
 
     # ------------------------------------------------------------------ newton
 
-    def _eliminate(self, index, data, sums, operator, by_factor, start, goal):
+    def _eliminate(self, index, sums, operator, by_factor, p, start, goal):
         """Solve for the columns of the fixed part, of the small factors and others.
 
         Parameters
         ----------
         by_factor : list of (J q, p + c) tensors
             Right-hand sides, Z'WX and c others; for the large factors times T'.
-        start : (n_rest, p + m_small + c) tensor
+        p : scalar
+            Number of columns of the fixed part.
+        start : (n_rest, p + m + c) tensor
         goal : callable
             See `iterative.conjugate_gradients`.
 
         Returns
         -------
         system : dict
-            ``solved`` by large factor; ``rest``, a start for the next turn; ``left``,
-            what conjugate gradients left over; ``seen``, the columns of the small
-            factors by large factor.
+            ``right`` and ``solved``, stacked, p + m + c columns; by large factor
+            ``alone``, the solutions but for the small factors, ``small``, those for
+            them, and ``seen``, their columns; ``left``, what conjugate gradients
+            left over.
         """
         large, small = self._large, self._small
-        p = tf.shape(data["X"])[1]
         right, seen = [], {}
         for r in large:
-            scaled = by_factor[r]
-            parts = [scaled[:, :p]]
+            parts = [by_factor[r][:, :p], by_factor[r][:, p:]]
             if small:
-                seen[r] = tf.concat(
-                    [
-                        sums.across(r, s, tf.eye(self._size(index, s), dtype=FLOAT))
-                        for s in small
-                    ],
-                    1,
-                )
-                parts.append(_times(tf.transpose(sums.factors[r]), seen[r]))
-            right.append(tf.concat([*parts, scaled[:, p:]], 1))
+                columns = [sums.across(r, s, self._eye(index, s)) for s in small]
+                seen[r] = tf.concat(columns, 1)
+                parts.insert(1, times_factor(tf.transpose(sums.factors[r]), seen[r]))
+            right.append(tf.concat(parts, 1))
         right = tf.concat(right, 0)
         solved, _, left = operator.solve(right, start, goal)
+        found = dict(zip(large, tf.split(solved, operator.sizes), strict=True))
+        m = sum(self._size(index, r) for r in small)
         return {
             "right": right,
-            "solved": dict(zip(large, tf.split(solved, operator.sizes), strict=True)),
-            "stacked": solved,
-            "rest": solved[operator.sizes[0] :],
-            "left": left,
+            "solved": solved,
+            "alone": {
+                r: tf.concat([x[:, :p], x[:, p + m :]], 1) for r, x in found.items()
+            },
+            "small": {r: x[:, p : p + m] for r, x in found.items()},
             "seen": seen,
+            "left": left,
         }
 
-    def _small_matrix(self, index, sums):
-        """Z'WZ of the small factors among themselves, dense, and their Lambda."""
-        small = self._small
-        sizes = [self._size(index, r) for r in small]
-        eyes = [tf.eye(n, dtype=FLOAT) for n in sizes]
-        matrix = tf.concat(
-            [
-                tf.concat(
-                    [sums.across(r, s, e) for s, e in zip(small, eyes, strict=True)], 1
-                )
-                for r in small
-            ],
-            0,
-        )
-        scale = tf.linalg.LinearOperatorBlockDiag(
-            [
-                tf.linalg.LinearOperatorFullMatrix(_times(sums.factors[r], e))
-                for r, e in zip(small, eyes, strict=True)
-            ]
-        ).to_dense()
-        return matrix, scale, sizes
+    def _eye(self, index, r):
+        return tf.eye(self._size(index, r), dtype=FLOAT)
 
-    def _schur(self, index, data, sums, by_factor, system, among_fixed):
+    def _schur(self, index, sums, by_factor, system, among_fixed):
         """What is left for the fixed effects and the small factors.
 
         Returns
@@ -260,35 +173,53 @@ class SparseInner(Inner):
         unscaled : (m, m) tensor
             Their information, unscaled, the large factors integrated out.
         """
-        p = tf.shape(data["X"])[1]
-        width = tf.shape(system["right"])[1] - self._n_others(system, by_factor, p)
-        right, solved = system["right"][:, :width], system["stacked"][:, :width]
+        small, p = self._small, tf.shape(among_fixed)[0]
+        width = p + sum(self._size(index, r) for r in small)
+        right, solved = system["right"][:, :width], system["solved"][:, :width]
         explained = tf.matmul(right, solved, transpose_a=True)
         explained = 0.5 * (explained + tf.transpose(explained))
         fixed = among_fixed + RIDGE * tf.eye(p, dtype=FLOAT)
-        if not self._small:
+        if not small:
             return fixed - explained, None, None
-        own, scale, _ = self._small_matrix(index, sums)
-        across = tf.concat([by_factor[r][:, :p] for r in self._small], 0)
-        matrix = tf.concat(
-            [
-                tf.concat([fixed, tf.transpose(across)], 1),
-                tf.concat([across, own], 1),
-            ],
-            0,
+        own = [
+            tf.concat([sums.across(r, s, self._eye(index, s)) for s in small], 1)
+            for r in small
+        ]
+        scale = dense.block_diagonal(
+            [times_factor(sums.factors[r], self._eye(index, r)) for r in small]
         )
-        matrix -= explained
-        unscaled = matrix[p:, p:]
-        lower = tf.matmul(scale, matrix[p:], transpose_a=True)
-        corner = tf.matmul(lower[:, p:], scale)
+        across = tf.concat([by_factor[r][:, :p] for r in small], 0) - explained[p:, :p]
+        unscaled = tf.concat(own, 0) - explained[p:, p:]
+        across = tf.matmul(scale, across, transpose_a=True)
+        corner = tf.matmul(scale, tf.matmul(unscaled, scale), transpose_a=True)
         corner += tf.eye(tf.shape(corner)[0], dtype=FLOAT)
-        upper = tf.concat([matrix[:p, :p], tf.transpose(lower[:, :p])], 1)
-        matrix = tf.concat([upper, tf.concat([lower[:, :p], corner], 1)], 0)
-        return matrix, scale, unscaled
+        upper = tf.concat([fixed - explained[:p, :p], tf.transpose(across)], 1)
+        return tf.concat([upper, tf.concat([across, corner], 1)], 0), scale, unscaled
 
-    @staticmethod
-    def _n_others(system, by_factor, p):
-        return tf.shape(by_factor[0])[1] - p
+    def _marginal(self, matrix, p):
+        """The fixed effects' part of `_schur` without the small factors.
+
+        Returns
+        -------
+        normal : (p, p) tensor
+        within : (m, p) tensor or None
+            What the small factors take up of the columns.
+        """
+        normal = matrix[:p, :p]
+        if not self._small:
+            return normal, None
+        within = tf.linalg.solve(matrix[p:, p:], matrix[p:, :p])
+        return normal - tf.matmul(matrix[:p, p:], within), within
+
+    def _with_small(self, index, system, scale, steps, within):
+        """Steps of all factors, from those of the large without the small ones."""
+        if not self._small:
+            return steps
+        moved = tf.matmul(scale, within)
+        steps = {r: x - tf.matmul(system["small"][r], moved) for r, x in steps.items()}
+        sizes = [self._size(index, r) for r in self._small]
+        parts = tf.split(within, tf.stack(sizes), num=len(sizes))
+        return steps | dict(zip(self._small, parts, strict=True))
 
     def newton(self, index, data, factors, weight, response, s, tol):
         """See `Inner.newton`; the step is solved for up to a share of its size."""
@@ -296,22 +227,20 @@ class SparseInner(Inner):
         if not self.joint:
             data, coef = data | {"X": data["X"][:, :0]}, coef[:0]
         x = data["X"]
-        p, large, small = tf.shape(x)[1], self._large, self._small
+        p, small = tf.shape(x)[1], self._small
         effects = [tf.matmul(t, v) for t, v in zip(factors, u, strict=True)]
         here = rows.random_part(self.structure, data["rows"], effects)
         here += tf.linalg.matvec(x, coef)
         missing = response - weight * here
-        weighted = weight[:, None] * x
-        columns = tf.concat([weighted, missing[:, None]], 1)
+        columns = tf.concat([weight[:, None] * x, missing[:, None]], 1)
         sums, reduced = self.matrices(index, data, factors, weight, columns)
         operator = self._operator(index, sums)
-        by_factor = []
-        for r, (t, v, found) in enumerate(zip(factors, u, reduced, strict=True)):
-            if r in large:
-                found = _times(tf.transpose(t), found)
-                away = tf.reshape(tf.transpose(v), [-1, 1])
-                found = tf.concat([found[:, :p], found[:, p:] - away], 1)
-            by_factor.append(found)
+        stacked = [tf.reshape(tf.transpose(v), [-1, 1]) for v in u]
+        by_factor = list(reduced)
+        for r in self._large:
+            found = times_factor(tf.transpose(factors[r]), reduced[r])
+            away = found[:, p:] - stacked[r]
+            by_factor[r] = tf.concat([found[:, :p], away], 1)
 
         def goal(right, size):
             share = tf.constant(_COLUMNS**2, FLOAT)
@@ -323,59 +252,46 @@ class SparseInner(Inner):
             return tf.maximum(wanted, floor)
 
         start = tf.pad(s["memory"], [[0, 0], [0, 1]])
-        system = self._eliminate(index, data, sums, operator, by_factor, start, goal)
+        system = self._eliminate(index, sums, operator, by_factor, p, start, goal)
         among = tf.matmul(x, columns, transpose_a=True)
         matrix, scale, unscaled = self._schur(
-            index, data, sums, by_factor, system, among[:, :p]
+            index, sums, by_factor, system, among[:, :p]
         )
-        solved, right = system["stacked"], system["right"]
-        toward = [among[:, p] - RIDGE * coef]
+        explained = tf.linalg.matvec(
+            system["solved"][:, :-1], system["right"][:, -1], transpose_a=True
+        )
+        toward = among[:, p] - RIDGE * coef - explained[:p]
         if small:
-            wanted = tf.concat([reduced[r][:, p] for r in small], 0)
-            # the columns of the small factors are not scaled: neither is their step
-            toward.append(wanted)
-        toward = tf.concat(toward, 0)
-        toward -= tf.linalg.matvec(solved[:, :-1], right[:, -1], transpose_a=True)
-        if small:
-            pulled = tf.linalg.matvec(scale, toward[p:], transpose_a=True)
-            pulled -= tf.concat(
-                [tf.reshape(tf.transpose(u[r]), [-1]) for r in small], 0
-            )
-            toward = tf.concat([toward[:p], pulled], 0)
-        step = _solve(matrix, toward)
-        moved = step
-        if small:
-            moved = tf.concat([step[:p], tf.linalg.matvec(scale, step[p:])], 0)
-        by_large = {
-            r: part[:, -1:] - tf.matmul(part[:, :-1], moved[:, None])
-            for r, part in system["solved"].items()
+            wanted = tf.concat([reduced[r][:, p] for r in small], 0) - explained[p:]
+            pulled = tf.linalg.matvec(scale, wanted, transpose_a=True)
+            pulled -= tf.concat([stacked[r][:, 0] for r in small], 0)
+            toward = tf.concat([toward, pulled], 0)
+        step = _solve(matrix, toward)[:, None]
+        steps = {
+            r: found[:, p:] - tf.matmul(found[:, :p], step[:p])
+            for r, found in system["alone"].items()
         }
-        steps = dict(by_large)
-        if small:
-            sizes = [self._size(index, r) for r in small]
-            parts = tf.split(step[p:, None], tf.stack(sizes), num=len(small))
-            steps |= dict(zip(small, parts, strict=True))
+        steps = self._with_small(index, system, scale, steps, step[p:])
         h, spherical = [], []
         for r, q in enumerate(self.structure.n_effects):
-            left = reduced[r][:, p:] - tf.matmul(reduced[r][:, :p], step[:p, None])
+            left = reduced[r][:, p:] - tf.matmul(reduced[r][:, :p], step[:p])
             left -= sums.applied(r, steps)
-            h.append(_by_level(left, q)[:, 0])
-            spherical.append(u[r] + _by_level(steps[r], q)[:, 0])
-        normal = matrix[:p, :p]
-        if small:
-            across = matrix[:p, p:]
-            within = tf.linalg.solve(matrix[p:, p:], tf.transpose(across))
-            normal -= tf.matmul(across, within)
-        alone = among[:, :p] + RIDGE * tf.eye(p, dtype=FLOAT)
+            h.append(by_level(left, q)[:, 0])
+            spherical.append(u[r] + by_level(steps[r], q)[:, 0])
+        normal, alone = s["normal"], s["alone"]
+        if self.joint:
+            coef += step[:p, 0]
+            normal, _ = self._marginal(matrix, p)
+            alone = among[:, :p] + RIDGE * tf.eye(p, dtype=FLOAT)
         return {
-            "coef": coef + step[:p] if self.joint else s["coef"],
+            "coef": coef if self.joint else s["coef"],
             "spherical": tuple(spherical),
             "scores": tuple(h),
-            "normal": normal if self.joint else s["normal"],
-            "alone": alone if self.joint else s["alone"],
-            "memory": system["rest"][:, :-1],
+            "normal": normal,
+            "alone": alone,
+            "memory": system["solved"][operator.sizes[0] :, :-1],
             "left": system["left"][-1],
-            "state": (sums, operator, system, scale, unscaled),
+            "state": (sums, operator, system, scale, unscaled, matrix[p:, p:]),
         }
 
     def end(self, index, data, aux, weight):
@@ -383,156 +299,64 @@ class SparseInner(Inner):
         x, factors = data["X"], aux["estimates"]["factors"]
         p = tf.shape(x)[1]
         weighted = weight[:, None] * x
-        sums, reduced = self.matrices(index, data, factors, weight, weighted)
+        sums, by_factor = self.matrices(index, data, factors, weight, weighted)
         operator = self._operator(index, sums)
-        by_factor = [
-            _times(tf.transpose(t), found) if r in self._large else found
-            for r, (t, found) in enumerate(zip(factors, reduced, strict=True))
-        ]
+        for r in self._large:
+            by_factor[r] = times_factor(tf.transpose(factors[r]), by_factor[r])
         system = self._eliminate(
             index,
-            data,
             sums,
             operator,
             by_factor,
+            p,
             aux["memory"],
             lambda right, size: _END * right,
         )
         among = tf.matmul(x, weighted, transpose_a=True)
-        matrix, scale, _ = self._schur(index, data, sums, by_factor, system, among)
-        normal, within = matrix[:p, :p], None
-        if self._small:
-            within = tf.linalg.solve(matrix[p:, p:], matrix[p:, :p])
-            normal -= tf.matmul(matrix[:p, p:], within)
-        moves = {
-            r: part[:, :p]
-            if within is None
-            else part[:, :p] - tf.matmul(part[:, p:], tf.matmul(scale, within))
-            for r, part in system["solved"].items()
-        }
-        if self._small:
-            sizes = [self._size(index, r) for r in self._small]
-            parts = tf.split(within, tf.stack(sizes), num=len(sizes))
-            moves |= dict(zip(self._small, parts, strict=True))
+        matrix, scale, _ = self._schur(index, sums, by_factor, system, among)
+        normal, within = self._marginal(matrix, p)
+        moves = self._with_small(index, system, scale, system["alone"], within)
         posterior = list(aux["estimates"]["posterior"])
         if self.coupled:
-            for r, wider in self._smooth(index, sums, operator).items():
+            for r, wider in couplings.smooth(sums, operator, self._large).items():
                 posterior[r] += wider
         return {
             "moves": tuple(
-                _by_level(_times(factors[r], moves[r]), q)
+                by_level(times_factor(factors[r], moves[r]), q)
                 for r, q in enumerate(self.structure.n_effects)
             ),
             "normal": normal,
             "posterior": tuple(posterior),
         }
 
-    def _smooth(self, index, sums, operator):
-        """What smooth directions add to the covariances of the levels.
-
-        All levels of a factor may move one way and those of another the other way: the
-        second order in the couplings knows little of that. With M = D + E and pairs
-        E y = e D y, y'Dy = 1, the diagonal blocks of M^-1 are those of the second order
-        plus the sum of -e^3 / (1 + e) y_j y_j'. The pairs are Ritz pairs of the space
-        that begins with constant effects.
-        """
-        effects, large = self.structure.n_effects, self._large
-        sizes = [self._size(index, r) for r in large]
-
-        def split(y):
-            return dict(
-                zip(large, tf.split(y, tf.stack(sizes), num=len(large)), strict=True)
-            )
-
-        def scaled(blocks_, y):
-            """Blocks (J, q, q) of every factor times y."""
-            parts = split(y)
-            return tf.concat(
-                [
-                    _flat(
-                        blocks.product(
-                            tf.transpose(b, [1, 2, 0]), _by_level(parts[r], effects[r])
-                        )
-                    )
-                    for r, b in zip(large, blocks_, strict=True)
-                ],
-                0,
-            )
-
-        def coupled(y):
-            parts = split(y)
-            out = []
-            for r in large:
-                met = sums.applied(r, {s: v for s, v in parts.items() if s != r})
-                out.append(_times(tf.transpose(sums.factors[r]), met))
-            return tf.concat(out, 0)
-
-        whole = [tf.matmul(b, b, transpose_b=True) for b in operator.roots]
-        first = tf.linalg.LinearOperatorBlockDiag(
-            [
-                tf.linalg.LinearOperatorFullMatrix(
-                    tf.tile(tf.eye(effects[r], dtype=FLOAT), [index["n_levels"][r], 1])
-                )
-                for r in large
-            ]
-        ).to_dense()
-        space, images, last = [], [], first
-        for _ in range(_KRYLOV):
-            last /= tf.sqrt(tf.reduce_sum(last * scaled(whole, last), 0)) + 1e-300
-            space.append(last)
-            images.append(coupled(last))
-            last = scaled(operator.inverse, images[-1])
-        y, image = tf.concat(space, 1), tf.concat(images, 1)
-        gram = tf.matmul(y, scaled(whole, y), transpose_a=True)
-        values, axes = tf.linalg.eigh(0.5 * (gram + tf.transpose(gram)))
-        usable = values > 1e-8 * values[-1]
-        root = tf.where(usable, tf.math.rsqrt(tf.where(usable, values, 1.0)), 0.0)
-        turn = axes * root
-        inner = tf.matmul(turn, tf.matmul(y, image, transpose_a=True), transpose_a=True)
-        inner = tf.matmul(inner, turn)
-        e, axes = tf.linalg.eigh(0.5 * (inner + tf.transpose(inner)))
-        y = tf.matmul(y, tf.matmul(turn, axes))
-        share = -(e**3) / tf.maximum(1.0 + e, 1e-6)
-        out = {}
-        for r, part in split(y).items():
-            part = _by_level(_times(sums.factors[r], part), effects[r])
-            out[r] = tf.reduce_sum(share[:, None] * part[:, None] * part[None], 2)
-        return out
-
     # ------------------------------------------------------------------ spread
 
     def spread_of(self, index, data, factors, state):
         """Posterior blocks, row variances and the bound's remaining terms."""
-        sums, operator, system, scale, unscaled = state
-        structure, p = self.structure, tf.shape(data["X"])[1]
-        effects = structure.n_effects
-        own, info = [None] * len(effects), [None] * len(effects)
+        sums, operator, system, scale, unscaled, inner = state
+        structure, effects = self.structure, self.structure.n_effects
+        own = [
+            tf.zeros([q, q, index["n_levels"][r]], FLOAT) for r, q in enumerate(effects)
+        ]
+        info = list(own)
         for i, r in enumerate(self._large):
             t, a = factors[r], sums.own[r]
             inverse = tf.transpose(operator.inverse[i], [1, 2, 0])
             own[r] = blocks.right(blocks.left(t, inverse), tf.transpose(t))
             info[r] = a - blocks.product(a, blocks.product(own[r], a))
-        log_det = operator.log_det_blocks
-        alone = [
-            tf.zeros([q, q, index["n_levels"][r]], FLOAT)
-            if r in self._small
-            else own[r]
-            for r, q in enumerate(effects)
-        ]
-        variance = tf.zeros([], FLOAT)
+        log_det, variance = operator.log_det_blocks, tf.zeros([], FLOAT)
         if self.coupled:
-            met, log_det_met, variance = self._couple(index, data, sums, own)
+            met, log_det_met, variance = couplings.second_order(
+                structure, index, data, sums, own, self._large
+            )
             log_det -= log_det_met
             for r in self._large:
                 a, c = sums.own[r], own[r]
                 shrink = blocks.identity(effects[r]) - blocks.product(a, c)
-                lost = blocks.product_nt(blocks.product(shrink, met[r]), shrink)
-                info[r] -= lost
-                alone[r] = own[r] = c + blocks.product(c, blocks.product(met[r], c))
-        variance += rows.variance_apart(structure, data["rows"], alone)
+                info[r] -= blocks.product_nt(blocks.product(shrink, met[r]), shrink)
+                own[r] = c + blocks.product(c, blocks.product(met[r], c))
+        variance += rows.variance_apart(structure, data["rows"], own)
         if self._small:
-            inner = tf.matmul(tf.matmul(scale, unscaled, transpose_a=True), scale)
-            inner += tf.eye(tf.shape(inner)[0], dtype=FLOAT)
             lower = tf.linalg.cholesky(inner)
             log_det += 2.0 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(lower)))
             # covariance of the small factors is half'half
@@ -542,98 +366,22 @@ class SparseInner(Inner):
             at = tf.constant(0)
             halves = {}
             for r in self._small:
-                q = effects[r]
-                size = index["n_levels"][r] * q
-                here = slice(at, at + size)
-                own[r] = _diagonal_blocks(covariance[here, here], q)
-                info[r] = _diagonal_blocks(projected[here, here], q)
+                here = slice(at, at + self._size(index, r))
+                own[r] = dense.diagonal_blocks(covariance[here, here], effects[r])
+                info[r] = dense.diagonal_blocks(projected[here, here], effects[r])
                 halves[r] = tf.transpose(half[:, here])
-                at += size
-            m = tf.shape(half)[0]
+                at = here.stop
             for r in self._large:
-                q, columns = effects[r], system["solved"][r][:, p : p + m]
                 # minus T F half', and half of what the scores lose
-                moved = -tf.matmul(_times(factors[r], columns), half, transpose_b=True)
-                halves[r] = moved
-                own[r] += _outer(_by_level(moved, q))
-                u = {s: part[:, p : p + m] for s, part in system["solved"].items()}
-                lost = system["seen"][r] - sums.applied(r, u)
-                info[r] -= _outer(_by_level(tf.matmul(lost, half, transpose_b=True), q))
-            variance += self._shared_variance(data, halves, m)
-        counts = tf.zeros([], FLOAT)
-        for r, t in enumerate(factors):
-            counts += tf.reduce_sum(t * tf.matmul(tf.reduce_sum(info[r], -1), t))
+                moved = times_factor(factors[r], system["small"][r])
+                halves[r] = -tf.matmul(moved, half, transpose_b=True)
+                own[r] += blocks.square_nt(by_level(halves[r], effects[r]))
+                lost = system["seen"][r] - sums.applied(r, system["small"])
+                lost = tf.matmul(lost, half, transpose_b=True)
+                info[r] -= blocks.square_nt(by_level(lost, effects[r]))
+            variance += self._shared_variance(data, halves, tf.shape(half)[0])
+        counts = self._counts(factors, info)
         return tuple(own), tuple(info), variance, log_det, counts
-
-    def _couple(self, index, data, sums, own):
-        """What the couplings between large factors add, to second order.
-
-        With C_j the covariances of the levels alone and B a coupling,
-
-            log|M| = sum_j log|D_j| - sum tr(C_r B C_s B') + ...
-
-        and its derivatives in the row weights are the row variances.
-
-        Parameters
-        ----------
-        own : list of (q, q, J) tensors
-            C of every large factor.
-
-        Returns
-        -------
-        met : dict
-            P_j = sum B C_s B' over the levels s that j meets, (q, q, J) by factor.
-        log_det : scalar
-            sum tr(C_r B C_s B').
-        variance : (n,) tensor
-            -2 z_r'C_r B C_s z_s summed over pairs, by row.
-        """
-        effects, large = self.structure.n_effects, self._large
-        met = {r: tf.zeros_like(own[r]) for r in large}
-        variance = tf.zeros([], FLOAT)
-        z = [row_values(self.structure, data["rows"], r) for r in range(len(effects))]
-        for i, r in enumerate(large):
-            for s in large[i + 1 :]:
-                q, k = effects[r], effects[s]
-                cell = index["cell"][r, s]
-                shape = tf.cast(
-                    tf.stack([index["n_levels"][a] for a in (r, s)]), tf.int64
-                )
-                values = tf.reshape(sums.couplings[r, s].values, [-1, q, k])
-                b = tf.transpose(values, [1, 2, 0])
-                met[r] += self._met(cell, shape, b, own[s], adjoint=False)
-                met[s] += self._met(
-                    cell, shape, blocks.transpose(b), own[r], adjoint=True
-                )
-                left = tf.gather(own[r], cell[:, 0], axis=-1)
-                right = tf.gather(own[s], cell[:, 1], axis=-1)
-                across = blocks.product(blocks.product(left, b), right)
-                of_row = index["cell_of_row"][r, s][:, 1]
-                for e in range(q):
-                    for f in range(k):
-                        at = tf.gather(across[e, f], of_row)
-                        variance -= 2.0 * times(z[r][e], z[s][f], at)
-        log_det = 0.5 * tf.add_n([tf.reduce_sum(own[r] * met[r]) for r in large])
-        return met, log_det, variance
-
-    @staticmethod
-    def _met(cell, shape, b, own, *, adjoint):
-        """Sum of B C B' over the cells of a level, (q, q, J), for B (q, k, n_cells)."""
-        q, k = b.shape[0], b.shape[1]
-        entries = {}
-        for e in range(q):
-            for f in range(e, q):
-                total = []
-                for i in range(k):
-                    for j in range(k):
-                        pattern = tf.SparseTensor(cell, b[e, i] * b[f, j], shape)
-                        total.append(
-                            tf.sparse.sparse_dense_matmul(
-                                pattern, own[i, j][:, None], adjoint_a=adjoint
-                            )[:, 0]
-                        )
-                entries[e, f] = entries[f, e] = tf.add_n(total)
-        return tf.stack([tf.stack([entries[e, f] for f in range(q)]) for e in range(q)])
 
     def _shared_variance(self, data, halves, m):
         """Row variances that come from the small factors, one axis at a time."""
@@ -641,7 +389,7 @@ class SparseInner(Inner):
 
         def add(a, total):
             by_effect = [
-                _by_level(halves[r][:, a : a + 1], q)[:, 0]
+                by_level(halves[r][:, a : a + 1], q)[:, 0]
                 for r, q in enumerate(effects)
             ]
             part = rows.random_part(self.structure, data["rows"], by_effect)
@@ -671,7 +419,7 @@ def compiled_mode(structure, family):
             "eta": inner.eta(data, coef, means),
             "memory": inner.blank_memory(index, p),
         }
-        steps = tf.constant(50, INT)
+        steps = tf.constant(INNER_STEPS, INT)
         nodes = tf.zeros([2, 1], FLOAT)
         end = inner.run(index, data, factors, start, nodes, tol, steps)
         _, _, weight = inner.terms(data, end["eta"], zeros, nodes)
@@ -696,18 +444,3 @@ def compiled_mode(structure, family):
 def _solve(matrix, right):
     lower = tf.linalg.cholesky(matrix)
     return tf.linalg.cholesky_solve(lower, right[:, None])[:, 0]
-
-
-def _outer(values):
-    """Sum over columns of v v' level by level, (q, q, J) from (q, c, J)."""
-    return tf.reduce_sum(values[:, None] * values[None], 2)
-
-
-def _diagonal_blocks(matrix, q):
-    """(q, q, J) diagonal blocks of a dense matrix."""
-    return tf.stack(
-        [
-            tf.stack([tf.linalg.diag_part(matrix[i::q, k::q]) for k in range(q)])
-            for i in range(q)
-        ]
-    )

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from skglmm.engine import covariance, optimizers
 from skglmm.engine.gradient import covariance_terms
-from skglmm.engine.inner import Inner
+from skglmm.engine.inner import INNER_STEPS, Inner
 from skglmm.engine.sparse import SparseInner
 from skglmm.engine.structure import (
     FLOAT,
@@ -26,7 +26,6 @@ from skglmm.engine.structure import (
     signature_of,
 )
 
-INNER_STEPS = 50
 # Length of the steps of differences, in units of the metric's axes, at which the
 # objective changes by its square, and what the inner problem may leave over there.
 _STEP, _EXACT = 0.05, 1e-7
