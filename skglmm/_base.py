@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from skglmm import _groups
-from skglmm._coding import code_fixed, code_random
+from skglmm._coding import code_fixed, code_random, least_squares, linear_variance
 from skglmm._design import Factor, build_design
 from skglmm._families import FAMILIES
 from skglmm._flexible import (
@@ -205,23 +205,24 @@ class BaseMixedModel(
         progress.phase("sorting the rows")
         solver = self._resolve_solver()
         names = [table.effect_name(at) for at in fixed] if part is None else []
-        gaps = np.isnan(design_matrix).any()
+        gaps = self.missing == "model" and np.isnan(design_matrix).any()
         if gaps:
             check_gaps(design_matrix, names, factors, terms, solver)
         limit = np.inf if gaps else solver.dense_seconds(family.name, factors)
-        design = build_design(factors, limit)
+        design = build_design(factors, limit, sort=family.name != "gaussian")
         y, weight, design_matrix = map(design.rows, (y, weight, design_matrix))
         offset, trials = (v if v is None else design.rows(v) for v in (offset, trials))
         place = {at: k for k, at in enumerate(numeric)}
-        z, recodings = [], []
+        z, recodings, squares = [], [], []
         for term in terms:
             values = row_values(term, lambda at: design_matrix[:, place[at]], len(y))
-            recoding = np.eye(1)
+            recoding = square = np.eye(1)
             if values is not None:
-                recoding = code_random(values, weight, term.covariance)
+                recoding, square = code_random(values, weight, term.covariance)
                 values = values @ recoding
             z.append(values)
             recodings.append(recoding)
+            squares.append(square)
         if part is not None:
             features = take(features, design.rows(rows))
             design_matrix = design_matrix[:, :0]
@@ -234,7 +235,7 @@ class BaseMixedModel(
         if family.name == "gaussian":
             y = y if offset is None else y - offset
             scale = float(np.sqrt(np.mean(y**2)))
-            origin = _least_squares(y, border, weight)
+            origin = least_squares(y, border, weight)
         else:
             border[:, -1] = y
         if fixed_coding.aliased.any():
@@ -261,14 +262,14 @@ class BaseMixedModel(
         fitted, fixed_part, imputed = None, 0.0, None
         if gaps:
             solution, border, fixed_coding, imputed = impute(
-                problem, y, with_gaps, solver, self.fit_intercept, _least_squares
+                problem, y, with_gaps, solver, self.fit_intercept, least_squares
             )
             origin = 0.0
         elif part is None:
             solution = solver.solve(problem)
         else:
             solution, origin, fixed_part, fitted = alternate(
-                part, features, problem, y, solver, _least_squares
+                part, features, problem, y, solver, least_squares
             )
             held_out = fitted.get("factor")
             if held_out is not None:
@@ -300,8 +301,10 @@ class BaseMixedModel(
                 np.ptp(design_matrix, axis=0),
                 self.fit_intercept,
             )
-        fixed_part = fixed_part + border[:, :-1] @ solution.coef
-        self._store_facts(weight, y, fixed_part, z, solution, separated, hopeless)
+        fixed_variance = linear_variance(border, solution.coef, weight, fixed_part)
+        self._store_facts(
+            weight, y, fixed_variance, squares, solution, separated, hopeless
+        )
         progress.end()
         self.timings_ = progress.times
         report(messages, solution, self.random_effects_covariance_, separated, hopeless)
@@ -550,18 +553,6 @@ def _half(covariance):
     usable = values > 1e-15 * np.max(values, initial=0.0)
     root = np.sqrt(np.where(usable, values, 1.0))
     return np.where(usable, axes * root, 0.0), np.where(usable, axes / root, 0.0)
-
-
-def _least_squares(y, border, weight):
-    """Write y less its least-squares fit into the border; return the fit."""
-    columns, total = border[:, :-1], weight.sum()
-    origin = np.zeros(columns.shape[1])
-    for _ in range(2):  # the second pass removes the rounding of the first
-        step = (weight * y) @ columns / total
-        y = y - columns @ step
-        origin += step
-    border[:, -1] = y
-    return origin
 
 
 def _present_levels(codes, levels):

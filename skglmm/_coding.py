@@ -14,6 +14,10 @@ from scipy import linalg
 # the columns before it.
 INDEPENDENT = 1e-7
 _CONSTANT = 1e-13
+# Rows that are worked on together: what they need stays in the cache.
+_BLOCK = 16_384
+# Bytes at whose multiples TensorFlow takes an array as it is rather than a copy.
+ALIGNED = 64
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,30 @@ class FixedCoding:
         return np.linalg.slogdet(self.transform[~self.aliased])[1]
 
 
+def _by_block(function, n_rows):
+    """What a function gives for slices that cover the rows, in order."""
+    starts = range(0, n_rows, _BLOCK)
+    return [function(slice(start, start + _BLOCK)) for start in starts]
+
+
+def _gram(X, weight, mean):
+    """Weighted products of columns less their mean, (p, p)."""
+
+    def products(some):
+        centred = X[some] - mean
+        return centred.T @ (weight[some, None] * centred)
+
+    return sum(_by_block(products, len(X)), np.zeros((X.shape[1], X.shape[1])))
+
+
+def _aligned(shape):
+    """Array to be filled in."""
+    n = int(np.prod(shape))
+    room = np.empty(n + ALIGNED // 8)
+    first = -room.ctypes.data % ALIGNED // 8
+    return room[first : first + n].reshape(shape)
+
+
 def code_fixed(X, weight, fit_intercept):
     """Orthonormal working columns of fixed columns X.
 
@@ -58,21 +86,25 @@ def code_fixed(X, weight, fit_intercept):
     total = weight.sum()
     first = int(fit_intercept)
     mean = weight @ X / total if fit_intercept else np.zeros(p)
-    centred = X - mean
-    gram = centred.T @ (weight[:, None] * centred) / total
+    gram = _gram(X, weight, mean) / total
     scale = np.sqrt(np.diag(gram))
     keep = np.flatnonzero(scale > _CONSTANT * np.sqrt(scale**2 + mean**2))
     root = _triangular_root(gram[np.ix_(keep, keep)], scale[keep])
     if root is None:
-        rows = np.sqrt(weight / total)[:, None] * (centred[:, keep] / scale[keep])
+        rows = np.sqrt(weight / total)[:, None] * (
+            (X[:, keep] - mean[keep]) / scale[keep]
+        )
         own, root = _independent(rows)
         keep = keep[own]
     inverse = linalg.solve_triangular(root, np.eye(len(keep))) / scale[keep][:, None]
-    if keep.size < p:
-        centred = centred[:, keep]
-    border = np.empty((n_rows, first + len(keep) + 1))
-    border[:, :first] = 1.0
-    np.matmul(centred, inverse, out=border[:, first:-1])
+    border = _aligned((n_rows, first + len(keep) + 1))
+    kept = slice(None) if keep.size == p else keep
+
+    def fill(some):
+        border[some, :first] = 1.0
+        border[some, first:-1] = (X[some, kept] - mean[kept]) @ inverse
+
+    _by_block(fill, n_rows)
     transform = np.zeros((first + p, first + len(keep)))
     transform[first + keep, first:] = inverse
     if fit_intercept:
@@ -113,9 +145,20 @@ def code_random(z, weight, covariance):
 
     Any invertible R leaves a model with a full covariance as it is; a diagonal one
     allows a scale for each effect, a scalar one a common scale.
+
+    Returns
+    -------
+    recoding : ndarray of shape (q, q)
+    squares : ndarray of shape (q, q)
+        Mean of R'z z'R over rows.
     """
-    q = z.shape[1]
-    gram = z.T @ (weight[:, None] * z) / weight.sum()
+    gram = _gram(z, weight, 0.0) / weight.sum()
+    recoding = _recoding(gram, covariance)
+    return recoding, recoding.T @ gram @ recoding
+
+
+def _recoding(gram, covariance):
+    q = len(gram)
     scale = np.sqrt(np.diag(gram))
     scale[scale == 0] = 1.0
     if covariance == "scalar":
@@ -129,3 +172,37 @@ def code_random(z, weight, covariance):
         if np.min(np.diag(root)) > 1e-6:
             return np.diag(1.0 / scale) @ np.linalg.inv(root).T
     return np.diag(1.0 / scale)
+
+
+def least_squares(y, border, weight):
+    """Write y less its least-squares fit into the border; return the fit."""
+    n_columns, total = border.shape[1] - 1, weight.sum()
+    origin, step = np.zeros(n_columns), np.zeros(n_columns)
+    border[:, -1] = y
+
+    def move(some):
+        columns, left = border[some, :-1], border[some, -1]
+        left -= columns @ step
+        return (weight[some] * left) @ columns
+
+    for _ in range(2):  # the second pass removes the rounding of the first
+        step = sum(_by_block(move, len(y)), np.zeros(n_columns)) / total
+        origin += step
+    _by_block(move, len(y))
+    return origin
+
+
+def linear_variance(border, coef, weight, shift=0.0):
+    """Variance over rows of W coef, plus `shift` by row; nan for a single row."""
+    total = weight.sum()
+
+    def moments(some):
+        here = shift if np.ndim(shift) == 0 else shift[some]
+        about = border[some, :-1] @ coef + here - first
+        return np.array([weight[some] @ about, weight[some] @ about**2])
+
+    first = 0.0
+    for _ in range(2):  # about the first row, then about the mean
+        mean, square = sum(_by_block(moments, len(border)), np.zeros(2)) / total
+        first += mean
+    return (square - mean**2) * total / (total - 1.0) if total > 1.0 else np.nan

@@ -147,7 +147,7 @@ _ADVICE = (
 )
 
 
-def build_design(factors, limit=np.inf, advice=_ADVICE):
+def build_design(factors, limit=np.inf, advice=_ADVICE, *, sort=True):
     """Sort the rows, choose the plan and index who touches whom.
 
     Parameters
@@ -159,6 +159,8 @@ def build_design(factors, limit=np.inf, advice=_ADVICE):
         infinite if they cannot, negative if several factors always do.
     advice : str, optional
         What a message on factors that are too large says should be done.
+    sort : bool, default=True
+        Whether to sort the rows, which pays when they are read more than once.
 
     Returns
     -------
@@ -173,17 +175,14 @@ def build_design(factors, limit=np.inf, advice=_ADVICE):
         index = {"n_levels": np.zeros(0, np.int32), "parent": ()}
         return GroupedDesign((), Plan((), ()), (), None, index, ())
     given, chain = factors, _longest_chain(factors)
-    order = None
-    for r in chain:  # from the least to the most significant key
-        codes = factors[r].codes if order is None else factors[r].codes[order]
-        if np.any(codes[1:] < codes[:-1]):
-            step = counting_sort(codes, factors[r].n_levels)
-            order = step if order is None else order[step]
-    if order is not None:
+    factors, level_order, order = list(factors), [None] * len(factors), None
+    for inner, outer in zip(chain[-2::-1], chain[:0:-1], strict=True):
+        factors[inner], level_order[inner] = _relabel(factors[inner], factors[outer])
+    first = factors[chain[0]]
+    if sort and np.any(first.codes[1:] < first.codes[:-1]):
+        # a level's number tells the levels around it: one key sorts by all
+        order = counting_sort(first.codes, first.n_levels)
         factors = [replace(f, codes=f.codes[order]) for f in factors]
-    level_order = [None] * len(factors)
-    for r in chain[:-1]:
-        factors[r], level_order[r] = _relabel(factors[r])
 
     rest = [r for r in range(len(factors)) if r not in chain]
     meets = {(t, c): _meetings(factors[t], factors[c]) for t in chain for c in rest}
@@ -265,14 +264,12 @@ def _longest_chain(factors):
     return chain
 
 
-def _relabel(factor):
-    """Levels renumbered in order of their rows, and old level -> new level."""
-    codes = factor.codes
-    new = np.zeros(len(codes), dtype=np.int32)
-    np.cumsum(codes[1:] != codes[:-1], dtype=np.int32, out=new[1:])
-    place = np.empty(factor.n_levels, dtype=np.int32)
-    place[codes] = new
-    return replace(factor, codes=new), place
+def _relabel(inner, outer):
+    """Levels of `inner` renumbered in order of those around them, and old -> new."""
+    order = counting_sort(parents(inner, outer), outer.n_levels)
+    place = np.empty(inner.n_levels, dtype=np.int32)
+    place[order] = np.arange(inner.n_levels, dtype=np.int32)
+    return replace(inner, codes=place[inner.codes]), place
 
 
 def _meetings(factor, other):

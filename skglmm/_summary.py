@@ -120,23 +120,24 @@ class SummaryMixin:
             uncorrelated=tuple(t.name for t in self._terms if t.covariance != "full"),
         )
 
-    def _store_facts(self, weight, y, fixed_part, z, solution, separated, hopeless):
+    def _store_facts(
+        self, weight, y, fixed_variance, squares, solution, separated, hopeless
+    ):
         """What the summary needs and the estimates do not tell; no size of the rows.
 
-        `fixed_part` (n_rows,) is x'beta, and `z` are the row values of the effects in
-        the coordinates of the solution.
+        `fixed_variance` is that of x'beta over rows, and `squares` are the means over
+        rows of z z' in the coordinates of the solution, by term.
         """
         total = float(weight.sum())
-        about = fixed_part - fixed_part[0]
-        about = about - weight @ about / total
-        spread = float(weight @ about**2)
         self._facts = {
             "n_rows": total,
             "mean_response": float(weight @ y / total),
-            "fixed_variance": spread / (total - 1.0) if total > 1.0 else np.nan,
+            "fixed_variance": float(fixed_variance),
             "random_variances": [
-                _mean_variance(values, covariance, weight)
-                for values, covariance in zip(z, solution.covariances, strict=True)
+                float(np.sum(square * covariance))
+                for square, covariance in zip(
+                    squares, solution.covariances, strict=True
+                )
             ],
             "outcome": solution.outcome,
             "singular": [self._terms[r].name for r in solution.singular],
@@ -459,14 +460,6 @@ def _aligned(values, scale=None):
     if places + np.log10(max(largest, 1.0)) + 1 > _WIDEST:
         return [f"{value:.{_DIGITS}g}" for value in values]
     return [f"{round(value, places) + 0.0:.{places}f}" for value in values]
-
-
-def _mean_variance(values, covariance, weight):
-    """Mean of z' Sigma z over rows; `values` None is an intercept alone."""
-    if values is None:
-        return float(covariance[0, 0])
-    squares = values.T @ (weight[:, None] * values) / weight.sum()
-    return float(np.sum(squares * covariance))
 
 
 def _share(part, whole):

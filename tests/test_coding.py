@@ -117,28 +117,30 @@ def test_a_random_column_in_other_units_gives_the_same_working_column(
 ):
     z = np.column_stack([np.ones(50), rng.normal(size=(50, 2))])
     units = np.array([1.0, 1e6, 1e-6]) if kind != "scalar" else np.full(3, 1e6)
-    ours = z @ code_random(z, weight, kind)
-    theirs = (z * units) @ code_random(z * units, weight, kind)
+    ours = z @ code_random(z, weight, kind)[0]
+    theirs = (z * units) @ code_random(z * units, weight, kind)[0]
     assert_allclose(theirs, ours, rtol=1e-9)
 
 
 def test_an_unrestricted_covariance_allows_orthonormal_columns(rng, weight):
     z = np.column_stack([np.ones(50), rng.normal(size=50) + 1e3])
-    values = z @ code_random(z, weight, "full")
+    values = z @ code_random(z, weight, "full")[0]
     gram = values.T @ (weight[:, None] * values) / weight.sum()
     assert_allclose(gram, np.eye(2), atol=1e-8)
 
 
 def test_uncorrelated_effects_stay_apart(rng, weight):
     z = rng.normal(size=(50, 3)) * [1.0, 1e3, 1e-3] + 2.0
-    recoding = code_random(z, weight, "diag")
+    recoding, _ = code_random(z, weight, "diag")
     assert_array_equal(recoding, np.diag(np.diag(recoding)))
     mean_square = np.average((z @ recoding) ** 2, axis=0, weights=weight)
     assert_allclose(mean_square, 1.0)
 
 
 def test_effects_of_one_variance_keep_their_common_scale(rng, weight):
-    recoding = code_random(rng.normal(size=(50, 3)) * [1.0, 5.0, 9.0], weight, "scalar")
+    recoding, _ = code_random(
+        rng.normal(size=(50, 3)) * [1.0, 5.0, 9.0], weight, "scalar"
+    )
     assert_allclose(recoding, recoding[0, 0] * np.eye(3))
 
 
@@ -148,5 +150,5 @@ def test_columns_that_carry_no_information_of_their_own_are_coded_all_the_same(
 ):
     x = rng.normal(size=50)
     for z in (np.column_stack([x, 2 * x]), np.column_stack([x, 0 * x])):
-        recoding = code_random(z, weight, kind)
+        recoding, _ = code_random(z, weight, kind)
         assert np.linalg.matrix_rank(recoding) == 2

@@ -180,8 +180,7 @@ def test_a_slope_and_crossed_factors_may_be_there_as_well():
 
 
 def test_joint_draws_of_the_effects_have_their_posterior_distribution():
-    from skglmm._base import _least_squares
-    from skglmm._coding import code_fixed
+    from skglmm._coding import code_fixed, least_squares
     from skglmm._design import Factor, build_design
     from skglmm.solvers._base import Problem
 
@@ -220,7 +219,7 @@ def test_joint_draws_of_the_effects_have_their_posterior_distribution():
     distances, total, n_draws = 0.0, 0.0, 200
     for _ in range(n_draws):
         coef, part = _missing._draw(
-            problem, design.rows(y), roots, noise, generator, "cpu", _least_squares
+            problem, design.rows(y), roots, noise, generator, "cpu", least_squares
         )
         away = np.r_[coef, part[user]] - mean
         distances += away @ inverse @ away

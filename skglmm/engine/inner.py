@@ -75,11 +75,10 @@ class Inner:
     def solve(self, index, data, factors, weight, response):
         """Kernel at given row weights, for columns W X and a weighted response."""
         x = data["X"]
-        matrices = statistics.reduce_matrices(
-            self.structure, index, data["rows"], weight
-        )
         columns = tf.concat([weight[:, None] * x, response[:, None]], 1)
-        sums = statistics.reduce_dense(self.structure, index, data["rows"], columns)
+        matrices, sums = statistics.reduce(
+            self.structure, index, data["rows"], weight, columns
+        )
         state = kernel.factorize(self.structure, index, matrices, factors)
         effects, scores, spherical, explained = kernel.project(
             self.structure, index, state, sums
@@ -163,9 +162,8 @@ class Inner:
             See `kernel.factorize`.
         """
         structure, rows_ = self.structure, data["rows"]
-        matrices = statistics.reduce_matrices(structure, index, rows_, weight)
         columns = weight[:, None] * data["X"]
-        sums = statistics.reduce_dense(structure, index, rows_, columns)
+        matrices, sums = statistics.reduce(structure, index, rows_, weight, columns)
         state = kernel.factorize(structure, index, matrices, factors)
         effects, _, spherical, _ = kernel.project(structure, index, state, sums)
         return tuple(effects), tuple(spherical), state

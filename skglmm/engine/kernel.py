@@ -65,7 +65,7 @@ def factorize(structure, index, matrices, factors):
     structure : Structure
     index : dict
     matrices : dict
-        See `statistics.reduce_matrices`.
+        See `statistics.reduce`.
     factors : tuple of tensors
         Relative covariance factors T_r.
 
@@ -172,7 +172,7 @@ def project(structure, index, state, sums):
     structure : Structure
     index, state : dict
     sums : dict
-        See `statistics.reduce_dense`.
+        See `statistics.reduce`.
 
     Returns
     -------

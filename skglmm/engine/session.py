@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from skglmm._coding import ALIGNED
 from skglmm._design import sparse_index
 from skglmm.engine import covariance, statistics
 from skglmm.engine.structure import FLOAT, INT, Structure
@@ -10,7 +11,7 @@ from skglmm.engine.structure import FLOAT, INT, Structure
 # Below this many values a GPU's launch costs exceed its gain. An estimate, not a
 # measurement: no GPU was at hand.
 _GPU_VALUES = 1_000_000
-_CHUNK_BYTES = 96e6
+_CHUNK_BYTES = 32e6
 
 
 def structure_of(design):
@@ -51,6 +52,14 @@ def on_device(device, n_values):
 def to_numpy(tensors):
     """A structure of tensors as one of arrays."""
     return tf.nest.map_structure(lambda t: t.numpy(), tensors)
+
+
+def _shared(array):
+    """A tensor that reads the array itself, where it is aligned, and else a copy."""
+    aligned = array.ctypes.data % ALIGNED == 0 and array.flags["C_CONTIGUOUS"]
+    if not (aligned and array.size and array.flags["WRITEABLE"]):
+        return tf.convert_to_tensor(array, FLOAT)
+    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 class Session:
@@ -107,7 +116,7 @@ class Session:
         core = self.design.plan.n_core
         chunk = int(max(_CHUNK_BYTES / (8 * (width + self._n_border)), core**2, 1000))
         return statistics.reduce_in_chunks(
-            self.structure, self.index, self.rows(z), border, weight, chunk
+            self.structure, self.index, self.rows(z), _shared(border), weight, chunk
         )
 
     def theta(self, factors):

@@ -10,7 +10,15 @@ import functools
 import tensorflow as tf
 
 from skglmm.engine import blocks
-from skglmm.engine.structure import FLOAT, INT, graph, index_spec, rows_spec, vector
+from skglmm.engine.structure import (
+    FLOAT,
+    INT,
+    graph,
+    index_spec,
+    rows_spec,
+    statistics_spec,
+    vector,
+)
 
 
 def core_offsets(structure, n_levels):
@@ -38,8 +46,10 @@ def times(*vectors):
     return out
 
 
-def _segments(table, ids, n):
-    """Sums (columns, n) of the rows of a table over sorted ids."""
+def _segments(table, ids, n, is_sorted):
+    """Sums (columns, n) of the rows of a table over ids."""
+    if not is_sorted:
+        return tf.transpose(blocks.scatter(table, ids, n))
     sums = tf.math.segment_sum(table, ids)
     return tf.transpose(tf.pad(sums, [[0, n - tf.shape(sums)[0]], [0, 0]]))
 
@@ -54,46 +64,91 @@ def _symmetric(upper, q):
     return tf.stack([tf.stack(row) for row in full])
 
 
-def reduce_matrices(structure, index, rows, weight):
-    """Z'WZ by blocks.
+def reduce(structure, index, rows, weight=None, values=None, *, is_sorted=True):
+    """Z'WZ by blocks and Z'D by levels, in one pass over the rows.
 
     Parameters
     ----------
     structure : Structure
     index, rows : dict
         See `structure.index_spec` and `structure.rows_spec`.
-    weight : tensor of shape (n,)
+    weight : tensor of shape (n,), optional
+        W; without it there is no Z'WZ.
+    values : tensor of shape (n, c), optional
+        D, dense columns that carry their weights already.
+    is_sorted : bool, default=True
+        Whether the rows are sorted, as those of a generalised model are.
 
     Returns
     -------
     matrices : dict
-        ``own`` is Z_j'WZ_j of the chain's levels; ``link`` couples a level with its
-        parents and ``cell`` with the core columns it touches; ``core`` is the upper
-        triangle of the core's own matrix, row by row.
+        With `weight`: ``own`` is Z_j'WZ_j of the chain's levels; ``link`` couples a
+        level with its parents and ``cell`` with the core columns it touches; ``core``
+        is the upper triangle of the core's own matrix, row by row.
+    sums : dict
+        With `values`: ``own_border``, a (q, c, J) tensor for each chain factor, and
+        with a core ``core_border`` (m, c).
     """
-    n_chain, n_levels = len(structure.chain), index["n_levels"]
+    n_levels, width = index["n_levels"], 0
     z = [row_values(structure, rows, r) for r in range(len(structure.n_effects))]
-    out = {"own": [], "link": []}
+    matrices, sums = {"own": (), "link": ()}, {"own_border": ()}
     for t, q in enumerate(structure.chain):
-        products = [
-            times(weight, z[t][i], z[t][k]) for i in range(q) for k in range(i, q)
-        ]
         parents = [s for a, s in structure.links() if a == t]
-        for s in parents:
-            products += [times(weight, a, b) for a in z[t] for b in z[s]]
-        sums = _segments(tf.stack(products, axis=1), rows["level"][t], n_levels[t])
-        at = q * (q + 1) // 2
-        out["own"].append(_symmetric(tf.unstack(sums[:at], num=at), q))
-        for s in parents:
-            q_s = structure.chain[s]
-            shape = [q, q_s, n_levels[t]]
-            out["link"].append(tf.reshape(sums[at : at + q * q_s], shape))
-            at += q * q_s
-    out = {name: tuple(value) for name, value in out.items()}
-    if not structure.core:
-        return out
+        products, table = [], []
+        if weight is not None:
+            pairs = [(a, b) for i, a in enumerate(z[t]) for b in z[t][i:]]
+            pairs += [(a, b) for s in parents for a in z[t] for b in z[s]]
+            products = [times(weight, a, b) for a, b in pairs]
+            table.append(tf.stack(products, axis=1))
+        if values is not None:
+            width = tf.shape(values)[1]
+            table += [values if a is None else values * a[:, None] for a in z[t]]
+        table = table[0] if len(table) == 1 else tf.concat(table, axis=1)
+        found = _segments(table, rows["level"][t], n_levels[t], is_sorted)
+        if weight is not None:
+            at = q * (q + 1) // 2
+            own = _symmetric(tf.unstack(found[:at], num=at), q)
+            matrices["own"] += (own,)
+            for s in parents:
+                shape = [q, structure.chain[s], n_levels[t]]
+                size = shape[0] * shape[1]
+                matrices["link"] += (tf.reshape(found[at : at + size], shape),)
+                at += size
+        if values is not None:
+            border = tf.reshape(found[len(products) :], [q, width, n_levels[t]])
+            sums["own_border"] += (border,)
+    matrices = {} if weight is None else matrices
+    sums = {} if values is None else sums
+    if structure.core and weight is not None:
+        matrices |= _core_matrices(structure, index, rows, z, weight)
+    if structure.core and values is not None:
+        sums["core_border"] = _core_sums(structure, index, rows, z, values)
+    return matrices, sums
 
-    offsets, m = core_offsets(structure, n_levels)
+
+def reduce_matrices(structure, index, rows, weight):
+    """The matrices of `reduce` alone."""
+    return reduce(structure, index, rows, weight=weight)[0]
+
+
+def reduce_dense(structure, index, rows, values):
+    """The sums of `reduce` alone."""
+    return reduce(structure, index, rows, values=values)[1]
+
+
+def _core_columns(structure, index, rows):
+    """First core column that a row falls into, by core factor, and their number."""
+    offsets, m = core_offsets(structure, index["n_levels"])
+    first = [
+        offsets[c] + rows["level"][len(structure.chain) + c] * q
+        for c, q in enumerate(structure.core)
+    ]
+    return first, m
+
+
+def _core_matrices(structure, index, rows, z, weight):
+    """``cell`` and ``core`` of `reduce`."""
+    n_chain = len(structure.chain)
     cells = []
     for t in range(n_chain):
         n_cells = tf.shape(index["cell_level"][t])[0]
@@ -107,10 +162,7 @@ def reduce_matrices(structure, index, rows, weight):
                     )[:, 0]
             effects.append(row)
         cells.append(tf.stack(effects))
-    first = [
-        offsets[c] + rows["level"][n_chain + c] * q
-        for c, q in enumerate(structure.core)
-    ]
+    first, m = _core_columns(structure, index, rows)
     core = tf.zeros([m * m], FLOAT)
     for c in range(len(structure.core)):
         for i, a in enumerate(z[n_chain + c]):
@@ -121,44 +173,22 @@ def reduce_matrices(structure, index, rows, weight):
                         core += tf.math.unsorted_segment_sum(
                             times(weight, a, b), place, m * m
                         )
-    return out | {"cell": tuple(cells), "core": core}
+    return {"cell": tuple(cells), "core": core}
 
 
-def reduce_dense(structure, index, rows, values):
-    """Z'D by levels, for dense columns D (n, c) that carry their weights already.
-
-    Returns
-    -------
-    sums : dict
-        ``own_border``, a (q, c, J) tensor for each chain factor, and with a core
-        ``core_border`` (m, c).
-    """
-    n_chain, n_levels = len(structure.chain), index["n_levels"]
-    width = tf.shape(values)[1]
-    own = []
-    for t, q in enumerate(structure.chain):
-        columns = [
-            values if a is None else values * a[:, None]
-            for a in row_values(structure, rows, t)
-        ]
-        table = columns[0] if q == 1 else tf.concat(columns, axis=1)
-        sums = _segments(table, rows["level"][t], n_levels[t])
-        own.append(tf.reshape(sums, [q, width, n_levels[t]]))
-    out = {"own_border": tuple(own)}
-    if structure.core:
-        offsets, m = core_offsets(structure, n_levels)
-        core = tf.zeros([m, width], FLOAT)
-        for c, q in enumerate(structure.core):
-            first = offsets[c] + rows["level"][n_chain + c] * q
-            for i, a in enumerate(row_values(structure, rows, n_chain + c)):
-                value = values if a is None else values * a[:, None]
-                core += blocks.scatter(value, first + i, m)
-        out["core_border"] = core
-    return out
+def _core_sums(structure, index, rows, z, values):
+    """``core_border`` of `reduce`."""
+    first, m = _core_columns(structure, index, rows)
+    total = tf.zeros([m, tf.shape(values)[1]], FLOAT)
+    for c in range(len(structure.core)):
+        for i, a in enumerate(z[len(structure.chain) + c]):
+            value = values if a is None else values * a[:, None]
+            total += blocks.scatter(value, first[c] + i, m)
+    return total
 
 
 def reduce_rows(structure, index, rows, border, weight):
-    """All weighted statistics of a chunk of rows of a linear model.
+    """All weighted statistics of some rows of a linear model, in any order.
 
     Parameters
     ----------
@@ -174,11 +204,9 @@ def reduce_rows(structure, index, rows, border, weight):
         See `structure.statistics_spec`.
     """
     weighted = weight[:, None] * border
-    return (
-        {"border": tf.matmul(border, weighted, transpose_a=True)}
-        | reduce_matrices(structure, index, rows, weight)
-        | reduce_dense(structure, index, rows, weighted)
-    )
+    matrices, sums = reduce(structure, index, rows, weight, weighted, is_sorted=False)
+    border = tf.matmul(border, weighted, transpose_a=True)
+    return {"border": border} | matrices | sums
 
 
 def merge(*parts):
@@ -186,27 +214,70 @@ def merge(*parts):
     return tf.nest.map_structure(lambda *tensors: tf.add_n(tensors), *parts)
 
 
+def _nothing(structure, index, width):
+    """Statistics of no rows."""
+    n_levels, effects = index["n_levels"], list(enumerate(structure.chain))
+    zeros = functools.partial(tf.zeros, dtype=FLOAT)
+    out = {
+        "border": zeros([width, width]),
+        "own": tuple(zeros([q, q, n_levels[t]]) for t, q in effects),
+        "own_border": tuple(zeros([q, width, n_levels[t]]) for t, q in effects),
+        "link": tuple(
+            zeros([structure.chain[t], structure.chain[s], n_levels[t]])
+            for t, s in structure.links()
+        ),
+    }
+    if structure.core:
+        _, m = core_offsets(structure, n_levels)
+        n_cells = [tf.shape(levels)[0] for levels in index["cell_level"]]
+        out |= {
+            "cell": tuple(zeros([q, n_cells[t]]) for t, q in effects),
+            "core": zeros([m * m]),
+            "core_border": zeros([m, width]),
+        }
+    return out
+
+
 @functools.cache
 def compiled_reduce(structure):
-    """`reduce_rows`, traced once for a structure."""
+    """`reduce_rows` of so many rows at a time, traced once for a structure."""
+
+    def call(index, rows, border, weight, chunk):
+        n = tf.shape(weight)[0]
+
+        def add(start, sums):
+            some = slice(start, start + chunk)
+            here = tf.nest.map_structure(lambda a: a[some], rows)
+            part = reduce_rows(structure, index, here, border[some], weight[some])
+            return start + chunk, merge(sums, part)
+
+        nothing = _nothing(structure, index, tf.shape(border)[1])
+        # the sums of one chunk may run while those of another are added
+        return tf.while_loop(
+            lambda start, _: start < n,
+            add,
+            (tf.constant(0), nothing),
+            shape_invariants=(tf.TensorShape([]), _shapes(statistics_spec(structure))),
+            parallel_iterations=2,
+        )[1]
+
     return graph(
-        functools.partial(reduce_rows, structure),
+        call,
         [
             index_spec(structure),
             rows_spec(structure),
             tf.TensorSpec([None, None], FLOAT),
             vector(),
+            tf.TensorSpec([], INT),
         ],
     )
 
 
+def _shapes(spec):
+    return tf.nest.map_structure(lambda t: t.shape, spec)
+
+
 def reduce_in_chunks(structure, index, rows, border, weight, chunk):
     """Statistics of all rows, `chunk` rows at a time."""
-    reduce = compiled_reduce(structure)
-    parts = None
-    for start in range(0, len(weight), chunk):
-        some = slice(start, start + chunk)
-        here = tf.nest.map_structure(lambda a, some=some: a[some], rows)
-        part = reduce(index, here, border[some], weight[some])
-        parts = part if parts is None else merge(parts, part)
-    return parts
+    chunk = tf.constant(chunk, INT)
+    return compiled_reduce(structure)(index, rows, border, weight, chunk)
