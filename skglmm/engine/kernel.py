@@ -239,6 +239,45 @@ def project(structure, index, state, sums):
     )
 
 
+def across(structure, index, matrices, values):
+    """Z'WZ v by levels, as `statistics.reduce` gives the sums of dense columns.
+
+    Parameters
+    ----------
+    structure : Structure
+    index, matrices : dict
+    values : list of (q, c, J) tensors
+        v, chain then core.
+
+    Returns
+    -------
+    sums : dict
+    """
+    n_levels, n_chain = index["n_levels"], len(structure.chain)
+    own = [blocks.product(a, v) for a, v in zip(matrices["own"], values, strict=False)]
+    for (t, s), link, ids in zip(
+        structure.links(), matrices["link"], index["parent"], strict=True
+    ):
+        own[t] += blocks.product(link, _gather(values[s], ids))
+        met = blocks.product_tn(link, values[t])
+        own[s] += blocks.total(met, ids, n_levels[s])
+    if not structure.core:
+        return {"own_border": tuple(own)}
+    x = _stack_core(values[n_chain:])
+    m = tf.shape(x)[0]
+    upper = tf.reshape(matrices["core"], [m, m])
+    core = tf.matmul(upper, x) + tf.matmul(upper, x, transpose_a=True)
+    core -= tf.linalg.diag_part(upper)[:, None] * x
+    for t in range(n_chain):
+        at, column = index["cell_level"][t], index["cell_column"][t]
+        cell = matrices["cell"][t][:, None]
+        above = tf.transpose(tf.gather(x, column))
+        own[t] += blocks.total(cell * above[None], at, n_levels[t])
+        met = tf.reduce_sum(cell * _gather(values[t], at), 0)
+        core += blocks.scatter(tf.transpose(met), column, m)
+    return {"own_border": tuple(own), "core_border": core}
+
+
 def lift(structure, index, state, z):
     """L^-T z for the Cholesky factor L of M = Lambda' Z'WZ Lambda + I.
 

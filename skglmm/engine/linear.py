@@ -13,7 +13,16 @@ import math
 
 import tensorflow as tf
 
-from skglmm.engine import blocks, covariance, gradient, kernel, optimizers
+from skglmm.engine import (
+    alone,
+    blocks,
+    covariance,
+    dense,
+    gradient,
+    kernel,
+    optimizers,
+)
+from skglmm.engine.statistics import core_offsets
 from skglmm.engine.structure import (
     FLOAT,
     INT,
@@ -69,14 +78,14 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
     for score in scores:
         projected = tf.tensordot(score[:, :-1], half, [[1], [1]])  # (q, J, p)
         known.append(blocks.square_nt(tf.transpose(projected, [0, 2, 1])))
+    residuals = [tf.tensordot(score, contrast, [[1], [0]]) for score in scores]
     terms = gradient.covariance_terms(
-        structure,
-        factors,
-        [tf.tensordot(score, contrast, [[1], [0]]) for score in scores],
-        information,
-        known,
-        sigma2,
+        structure, factors, residuals, information, known, sigma2
     )
+    if len(factors) > 1:
+        terms |= _average_information(
+            structure, index, statistics, state, factors, scores, residuals, fixed
+        )
     return {
         "value": value,
         "gradient": terms["gradient"],
@@ -90,6 +99,42 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
         "posterior": tuple(posterior),
         "factors": factors,
     }
+
+
+def _average_information(
+    structure, index, statistics, state, factors, scores, residuals, fixed
+):
+    """Mean of observed and expected information of theta, factors not independent.
+
+    With V_a the derivative of V, that of -2 log-likelihood is
+    y'P V_a P V_b P y / sigma^2, where P y is known by its sums over levels, h:
+    V_a P y = Z (E_a T' + T E_a') h.
+    """
+    k = sum(covariance.n_parameters(structure))
+    values, at = [], 0
+    for t, h, kind in zip(factors, residuals, structure.covariance, strict=True):
+        basis = covariance.basis(kind, t.shape[0])
+        moved = []
+        for e in basis:
+            moved_t = tf.matmul(tf.constant(e), t, transpose_b=True)
+            moved.append(tf.matmul(moved_t + tf.transpose(moved_t), h))
+        moved = tf.stack(moved, 1)
+        values.append(tf.pad(moved, [[0, 0], [at, k - at - len(basis)], [0, 0]]))
+        at += len(basis)
+    sums = kernel.across(structure, index, statistics, values)
+    *_, explained = kernel.project(structure, index, state, sums)
+    found = list(sums["own_border"])
+    if structure.core:
+        found += kernel.split_core(structure, index["n_levels"], sums["core_border"])
+    whole, through, pull = 0.0, 0.0, 0.0
+    for v, s, score, h in zip(values, found, scores, residuals, strict=True):
+        whole += blocks.inner_total(v, s)
+        through += blocks.inner_total(v, score[:, :-1])
+        pull += tf.tensordot(v, h, [[0, 2], [0, 1]])
+    known = tf.matmul(through, fixed["half"], transpose_b=True)
+    metric = whole - explained - tf.matmul(known, known, transpose_b=True)
+    metric = 0.5 * (metric + tf.transpose(metric))
+    return {"metric": metric / fixed["variance"], "pull": pull / fixed["variance"]}
 
 
 def _signature(structure):
@@ -126,10 +171,31 @@ def _objective(structure, index, statistics, n_rows, reml):
                 out["metric"], n_rows, (out["pull"], out["n"])
             ),
             "fixed_point": out["evidence"],
+            "is_newton": len(structure.n_effects) > 1,
             "aux": estimates(out),
         }
 
     return fun
+
+
+def _alone(structure, index, statistics, n_rows):
+    """Parameters to begin from when there are several factors (`alone.start`)."""
+    own, sums = list(statistics["own"]), list(statistics["own_border"])
+    if structure.core:
+        offsets, m = core_offsets(structure, index["n_levels"])
+        upper = tf.reshape(statistics["core"], [m, m])
+        for c, q in enumerate(structure.core):
+            size = index["n_levels"][len(structure.chain) + c] * q
+            here = slice(offsets[c], offsets[c] + size)
+            block = dense.diagonal_blocks(upper[here, here], q)
+            diagonal = block * blocks.identity(q)
+            own.append(block + blocks.transpose(block) - diagonal)
+        core = statistics["core_border"]
+        sums += kernel.split_core(structure, index["n_levels"], core)
+    fixed = profile(statistics["border"], n_rows, 0.0)
+    contrast = tf.concat([-fixed["coef"], tf.ones([1], FLOAT)], 0)
+    scores = [tf.tensordot(s, contrast, [[1], [0]]) for s in sums]
+    return alone.start(structure, own, scores, fixed["variance"], n_rows)
 
 
 def _initial(structure, index, statistics, theta, max_iter):
@@ -137,14 +203,33 @@ def _initial(structure, index, statistics, theta, max_iter):
     return optimizers.initial_state(theta, max_iter, blank)
 
 
+def _n_warm(structure, cold):
+    """Evaluations until the optimiser trusts its metric."""
+    several = len(structure.n_effects) > 1
+    return tf.where(cold, tf.constant(2 if several else 3, INT), 1)
+
+
+def _begin(structure, index, statistics, n_rows, theta, cold):
+    """A better start than theta, if that is no more than a guess."""
+    if len(structure.n_effects) < 2:
+        return theta
+    return tf.cond(
+        cold,
+        lambda: _alone(structure, index, statistics, n_rows),
+        lambda: theta,
+    )
+
+
 @functools.cache
 def compiled_solve(structure):
     """Minimise, then evaluate at the minimum, traced once a structure."""
     k = sum(covariance.n_parameters(structure))
 
-    def call(index, statistics, n_rows, reml, theta, tol, n_warm, max_iter):
+    def call(index, statistics, n_rows, reml, theta, tol, cold, max_iter):
         fun = _objective(structure, index, statistics, n_rows, reml)
+        theta = _begin(structure, index, statistics, n_rows, theta, cold)
         state = _initial(structure, index, statistics, theta, max_iter)
+        n_warm = _n_warm(structure, cold)
         state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
         return optimizers.summary(state), state["aux"]
 
@@ -154,7 +239,7 @@ def compiled_solve(structure):
             *_signature(structure),
             tf.TensorSpec([k], FLOAT),
             tf.TensorSpec([], FLOAT),
-            tf.TensorSpec([], INT),
+            tf.TensorSpec([], tf.bool),
             tf.TensorSpec([], INT),
         ],
     )
@@ -165,18 +250,20 @@ def compiled_steps(structure):
     """The same in steps: the state to begin with, and one evaluation of it."""
     k = sum(covariance.n_parameters(structure))
     theta, integer = tf.TensorSpec([k], FLOAT), tf.TensorSpec([], INT)
+    switch = tf.TensorSpec([], tf.bool)
 
-    def start(index, statistics, n_rows, reml, theta, max_iter):
+    def start(index, statistics, n_rows, reml, theta, cold, max_iter):
+        theta = _begin(structure, index, statistics, n_rows, theta, cold)
         return _initial(structure, index, statistics, theta, max_iter)
 
-    def advance(index, statistics, n_rows, reml, state, tol, n_warm):
+    def advance(index, statistics, n_rows, reml, state, tol, cold):
         fun = _objective(structure, index, statistics, n_rows, reml)
-        return optimizers.advance(fun, state, tol, n_warm)
+        return optimizers.advance(fun, state, tol, _n_warm(structure, cold))
 
-    start = graph(start, [*_signature(structure), theta, integer])
+    start = graph(start, [*_signature(structure), theta, switch, integer])
     state = signature_of(start)
     scalar = tf.TensorSpec([], FLOAT)
-    return start, graph(advance, [*_signature(structure), state, scalar, integer])
+    return start, graph(advance, [*_signature(structure), state, scalar, switch])
 
 
 def estimates(out):
@@ -243,16 +330,16 @@ class Objective:
             See `estimates`, at the minimum.
         """
         theta = tf.convert_to_tensor(theta, FLOAT)
-        tol, n_warm = tf.constant(tol, FLOAT), tf.constant(3 if cold else 1, INT)
+        tol, cold = tf.constant(tol, FLOAT), tf.constant(bool(cold))
         n_steps = tf.constant(max_iter, INT)
         if self._watch is None:
             solve = compiled_solve(self._structure)
-            state, out = solve(*self.data, theta, tol, n_warm, n_steps)
+            state, out = solve(*self.data, theta, tol, cold, n_steps)
         else:
             start, advance = compiled_steps(self._structure)
             state = optimizers.drive(
-                lambda state: advance(*self.data, state, tol, n_warm),
-                start(*self.data, theta, n_steps),
+                lambda state: advance(*self.data, state, tol, cold),
+                start(*self.data, theta, cold, n_steps),
                 max_iter,
                 self._watch,
             )

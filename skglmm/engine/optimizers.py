@@ -22,6 +22,8 @@ GOOD_ENOUGH = 1e-4
 FLAT = 1e-8
 # Length of the gradient step that replaces a model which no step confirms.
 _PLAIN = 0.1
+# Factor within which a metric and the curvature of a step agree.
+_AGREE = 2.0
 # Steps of differences are neither shorter than rounding allows nor much longer than T.
 _SHORT, _LONG = 1e-6, 1e-2
 
@@ -84,6 +86,13 @@ def bfgs_update(inverse, s, y):
     return tf.where(usable, updated + rho * s[:, None] * s[None], inverse)
 
 
+def _explains(inverse, s, y):
+    """Whether an inverse Hessian agrees with the curvature that a step has met."""
+    seen = tf.reduce_sum(s * y)
+    expected = tf.reduce_sum(y * tf.linalg.matvec(inverse, y))
+    return (expected < _AGREE * seen) & (seen < _AGREE * expected)
+
+
 def advance(fun, state, tol, n_warm):
     """One evaluation of the objective and what follows from it.
 
@@ -96,7 +105,9 @@ def advance(fun, state, tol, n_warm):
         left over), ``gradient``, ``stiffness`` (the square of the gradient's error is
         at most that times the slack),
         ``inverse`` (an inverse metric), ``fixed_point`` (the next point of the
-        warm phase) and ``aux`` (tensors that warm-start the next evaluation).
+        warm phase) and ``aux`` (tensors that warm-start the next evaluation). With
+        ``is_newton`` true the metric is nearly the Hessian, and takes the place of
+        BFGS wherever steps agree with it.
     state : dict
     tol : scalar tensor
         Bound on the Newton decrement, in units of the objective.
@@ -114,7 +125,11 @@ def advance(fun, state, tol, n_warm):
     accepted = finite & (value <= bound)
 
     moved = state["trial"] - state["theta"]
-    quasi = bfgs_update(state["inverse"], moved, gradient - state["gradient"])
+    change = gradient - state["gradient"]
+    quasi = bfgs_update(state["inverse"], moved, change)
+    if out.get("is_newton"):
+        fits = _explains(out["inverse"], moved, change)
+        quasi = tf.where(fits, out["inverse"], quasi)
     inverse = tf.where(
         accepted, tf.where(warm, out["inverse"], quasi), state["inverse"]
     )

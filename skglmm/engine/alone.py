@@ -1,0 +1,83 @@
+"""A start for the covariance parameters: every factor as if it were the only one.
+
+With A_j = Z_j'WZ_j and h_j = Z_j'W(y - X b) of the levels by themselves, a few steps of
+the evidence fixed point cost sums over levels and nothing else, whatever the factors
+have to do with each other.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from skglmm.engine import blocks, covariance
+from skglmm.engine.structure import FLOAT, INT
+
+_STEPS = 8
+# Share of the variance that is left to the residual at least.
+_LEAST = 0.05
+
+
+def _left_out(t, own, score):
+    """Effects, what they leave of the scores, and information of the levels."""
+    inner = blocks.left(tf.transpose(t), blocks.right(own, t))
+    columns = blocks.cholesky(inner + blocks.identity(t.shape[0]))
+    half = blocks.solve_lower(columns, tf.transpose(t)[:, :, None])
+    gain = blocks.product_tn(half, half)
+    effects = blocks.product(gain, score[:, None])[:, 0]
+    left = score - blocks.product(own, effects[:, None])[:, 0]
+    return effects, left, own - blocks.product(own, blocks.product(gain, own))
+
+
+def start(structure, own, scores, variance, n_rows):
+    """Covariance parameters (k,) to begin from.
+
+    Parameters
+    ----------
+    structure : Structure
+    own : list of (q, q, J) tensors
+        A of every factor.
+    scores : list of (q, J) tensors
+        h of every factor.
+    variance : scalar tensor
+        Mean square of the residuals when no factor is there.
+    n_rows : scalar tensor
+
+    Returns
+    -------
+    theta : tensor of shape (k,)
+        Of factors relative to the residual that all of them together leave.
+    """
+
+    def residual(effects, score):
+        explained = tf.reduce_sum(effects * score) / n_rows
+        return tf.maximum(variance - explained, _LEAST * variance)
+
+    def step(i, theta):
+        factors = covariance.to_factors(structure, theta)
+        counts, squares = [], []
+        for t, a, h in zip(factors, own, scores, strict=True):
+            effects, left, info = _left_out(t, a, h)
+            info = tf.matmul(tf.reduce_sum(info, -1), t)
+            outer = tf.matmul(tf.matmul(left, left, transpose_b=True), t)
+            counts.append(tf.matmul(t, info, transpose_a=True))
+            outer = tf.matmul(t, outer, transpose_a=True)
+            squares.append(outer / residual(effects, h))
+        return i + 1, covariance.evidence_step(structure, factors, counts, squares)
+
+    ones = [
+        covariance.from_factor(kind, np.eye(q))
+        for kind, q in zip(structure.covariance, structure.n_effects, strict=True)
+    ]
+    theta = tf.constant(np.concatenate(ones), FLOAT)
+    _, theta = tf.while_loop(
+        lambda i, _: i < _STEPS, step, (tf.constant(0, INT), theta)
+    )
+    parts, scales, rest = covariance.split(structure, theta), [], variance
+    for t, a, h in zip(
+        covariance.to_factors(structure, theta), own, scores, strict=True
+    ):
+        effects, _, _ = _left_out(t, a, h)
+        scales.append(residual(effects, h))
+        rest -= variance - scales[-1]
+    rest = tf.maximum(rest, _LEAST * variance)
+    scaled = [p * tf.sqrt(s / rest) for p, s in zip(parts, scales, strict=True)]
+    return tf.concat(scaled, 0)
