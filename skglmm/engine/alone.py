@@ -8,12 +8,15 @@ have to do with each other.
 import numpy as np
 import tensorflow as tf
 
-from skglmm.engine import blocks, covariance
+from skglmm.engine import blocks, covariance, dense, kernel
+from skglmm.engine.statistics import core_offsets
 from skglmm.engine.structure import FLOAT, INT
 
 _STEPS = 8
 # Share of the variance that is left to the residual at least.
 _LEAST = 0.05
+# Standard deviations that a start may have.
+_SMALLEST, _LARGEST = 0.1, 1e2
 
 
 def _left_out(t, own, score):
@@ -25,6 +28,30 @@ def _left_out(t, own, score):
     effects = blocks.product(gain, score[:, None])[:, 0]
     left = score - blocks.product(own, effects[:, None])[:, 0]
     return effects, left, own - blocks.product(own, blocks.product(gain, own))
+
+
+def by_factor(structure, index, matrices, sums):
+    """A_j and Z_j'D of all levels, (q, q, J) and (q, c, J) by factor.
+
+    Parameters
+    ----------
+    structure : Structure
+    index, matrices, sums : dict
+        See `statistics.reduce`.
+    """
+    own, dense_sums = list(matrices["own"]), list(sums["own_border"])
+    if structure.core:
+        n_levels = index["n_levels"]
+        offsets, m = core_offsets(structure, n_levels)
+        upper = tf.reshape(matrices["core"], [m, m])
+        for c, q in enumerate(structure.core):
+            size = n_levels[len(structure.chain) + c] * q
+            here = slice(offsets[c], offsets[c] + size)
+            block = dense.diagonal_blocks(upper[here, here], q)
+            once = block * blocks.identity(q)
+            own.append(block + blocks.transpose(block) - once)
+        dense_sums += kernel.split_core(structure, n_levels, sums["core_border"])
+    return own, dense_sums
 
 
 def start(structure, own, scores, variance, n_rows):
@@ -67,17 +94,19 @@ def start(structure, own, scores, variance, n_rows):
         covariance.from_factor(kind, np.eye(q))
         for kind, q in zip(structure.covariance, structure.n_effects, strict=True)
     ]
-    theta = tf.constant(np.concatenate(ones), FLOAT)
-    _, theta = tf.while_loop(
-        lambda i, _: i < _STEPS, step, (tf.constant(0, INT), theta)
-    )
+    ones = tf.constant(np.concatenate(ones), FLOAT)
+    diagonal = ones > 0.0
+    _, theta = tf.while_loop(lambda i, _: i < _STEPS, step, (tf.constant(0, INT), ones))
     parts, scales, rest = covariance.split(structure, theta), [], variance
-    for t, a, h in zip(
-        covariance.to_factors(structure, theta), own, scores, strict=True
-    ):
+    factors = covariance.to_factors(structure, theta)
+    for t, a, h in zip(factors, own, scores, strict=True):
         effects, _, _ = _left_out(t, a, h)
         scales.append(residual(effects, h))
         rest -= variance - scales[-1]
     rest = tf.maximum(rest, _LEAST * variance)
     scaled = [p * tf.sqrt(s / rest) for p, s in zip(parts, scales, strict=True)]
-    return tf.concat(scaled, 0)
+    theta = tf.concat(scaled, 0)
+    # a variance of zero is not left by any step
+    theta = tf.where(diagonal, tf.maximum(theta, _SMALLEST), theta)
+    usable = tf.reduce_all(tf.abs(theta) < _LARGEST)
+    return tf.where(usable, theta, ones)

@@ -9,6 +9,18 @@ waits for the host on a GPU.
 import tensorflow as tf
 
 
+def stack(parts, axis=0):
+    """`tf.stack`, which copies even a single part, as nothing where there is one."""
+    if len(parts) == 1:
+        return tf.expand_dims(parts[0], axis)
+    return tf.stack(parts, axis)
+
+
+def grid(rows):
+    """(r, c, ...) from a list of lists."""
+    return stack([stack(row) for row in rows])
+
+
 def product(a, b):
     """Blockwise a b, for (r, k, J) and (k, c, J)."""
     return tf.add_n([a[:, i, None] * b[None, i] for i in range(a.shape[1])])
@@ -66,7 +78,7 @@ def solve_lower(columns, b):
         row = rest[0] / column[0]
         rows.append(row)
         rest = rest[1:] - column[1:, None] * row[None]
-    return tf.stack(rows)
+    return stack(rows)
 
 
 def solve_upper(columns, b):
@@ -77,7 +89,7 @@ def solve_upper(columns, b):
         for i, row in enumerate(rows[::-1], 1):
             rest -= columns[k][i][None] * row
         rows.append(rest / columns[k][0])
-    return tf.stack(rows[::-1])
+    return stack(rows[::-1])
 
 
 def scatter(values, ids, n):
@@ -86,8 +98,13 @@ def scatter(values, ids, n):
     A product with a sparse matrix of ones: on a CPU TensorFlow's own sum over unsorted
     segments takes several times as long, and the longer the more columns there are.
     """
+    return scatter_at(values, places_of(ids), n)
+
+
+def places_of(ids):
+    """Pairs of each row and its place, (m, 2) int64, for `scatter_at`."""
     rows = tf.range(tf.cast(tf.shape(ids)[0], tf.int64))
-    return scatter_at(values, tf.stack([rows, tf.cast(ids, tf.int64)], 1), n)
+    return tf.stack([rows, tf.cast(ids, tf.int64)], 1)
 
 
 def scatter_at(values, places, n):
@@ -128,4 +145,4 @@ def square_nt(a):
     for i in range(q):
         for k in range(i, q):
             rows[i][k] = rows[k][i] = tf.reduce_sum(a[i] * a[k], 0)
-    return tf.stack([tf.stack(row) for row in rows])
+    return grid(rows)

@@ -127,7 +127,7 @@ def _met(cell, shape, b, own, *, adjoint):
                     )
                     total.append(found[:, 0])
             entries[e, f] = entries[f, e] = tf.add_n(total)
-    return tf.stack([tf.stack([entries[e, f] for f in range(q)]) for e in range(q)])
+    return blocks.grid([[entries[e, f] for f in range(q)] for e in range(q)])
 
 
 def smooth(sums, operator, large):

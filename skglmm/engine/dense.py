@@ -6,6 +6,8 @@ zeros in one. Splitting both in halves twice leaves matrix products of half the 
 
 import tensorflow as tf
 
+from skglmm.engine import blocks
+
 _DEPTH = 2
 
 
@@ -30,11 +32,8 @@ def inverse_of_lower(lower, depth=_DEPTH):
 
 def diagonal_blocks(matrix, q):
     """The (q, q) blocks along the diagonal of (J q, J q), as (q, q, J)."""
-    return tf.stack(
-        [
-            tf.stack([tf.linalg.diag_part(matrix[i::q, k::q]) for k in range(q)])
-            for i in range(q)
-        ]
+    return blocks.grid(
+        [[tf.linalg.diag_part(matrix[i::q, k::q]) for k in range(q)] for i in range(q)]
     )
 
 

@@ -206,6 +206,8 @@ class Inner:
         if not self.spread:
             tol = _MODE * tf.minimum(tol, tol * tol)
         structure, n_levels = self.structure, index["n_levels"]
+        rows_ = statistics.prepared(structure, index, data["rows"])
+        data = data | {"rows": rows_}
         offset, x = data["offset"], data["X"]
         sizes = list(enumerate(structure.n_effects))
         _, score, weight = self.terms(data, start["eta"], start["variance"], nodes)
@@ -268,6 +270,8 @@ class Inner:
                     index, data, factors, newton["state"]
                 )
                 value += log_det - counts
+                if not sizes:
+                    variance = tf.zeros_like(eta)
             density, score, weight = self.terms(data, eta, variance, nodes)
             value -= 2.0 * tf.reduce_sum(density)
             value = tf.where(tf.math.is_finite(value), value, _INFINITY)
@@ -294,12 +298,7 @@ class Inner:
             }
             if self.spread:
                 new |= {"posterior": own, "information": info}
-            kept = {
-                name: tf.nest.map_structure(
-                    lambda a, b: tf.where(took, a, b), new[name], s[name]
-                )
-                for name in new
-            }
+            kept = tf.cond(took, lambda: new, lambda: {name: s[name] for name in new})
             slack = self._left_over(s, new) + newton["left"]
             done = took & fresh & (slack < tol)
             still = tf.abs(change) < _NOTHING * (1.0 + tf.abs(value))

@@ -409,7 +409,9 @@ def _within(index, t, cell, flat, dense_covariance, seen_heavy):
     dense_rows = [
         tf.gather(tf.reshape(row, [-1]), index["heavy_place"][t]) for row in seen_heavy
     ]
-    met = tf.tensor_scatter_nd_add(tf.transpose(met), at_heavy, tf.stack(dense_rows, 1))
+    met = tf.tensor_scatter_nd_add(
+        tf.transpose(met), at_heavy, blocks.stack(dense_rows, 1)
+    )
     return tf.transpose(met)
 
 
@@ -459,11 +461,9 @@ def posterior(structure, index, state, *, between=False):
             own = tf.reshape(state["core"][rows], [n, q, -1])
             half = tf.reshape(core_half[rows], [n, q, -1])
             core_information.append(
-                tf.stack(
+                blocks.grid(
                     [
-                        tf.stack(
-                            [tf.reduce_sum(own[:, i] * half[:, k], 1) for k in range(q)]
-                        )
+                        [tf.reduce_sum(own[:, i] * half[:, k], 1) for k in range(q)]
                         for i in range(q)
                     ]
                 )

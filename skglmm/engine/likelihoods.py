@@ -10,11 +10,14 @@ import tensorflow as tf
 
 from skglmm.engine.structure import FLOAT
 
+# Values at all nodes that fit into the cache.
+_AT_ONCE = 500_000
+
 
 def _mean(terms, mean, variance, nodes):
-    """Means of three functions of eta ~ N(mean, variance), a node at a time.
+    """Means of three functions of eta ~ N(mean, variance).
 
-    Sums over all nodes at once are slower: they do not fit into the cache.
+    A node at a time where all at once would not fit into the cache.
     """
     sd, zero = tf.sqrt(variance), tf.zeros_like(mean)
 
@@ -22,12 +25,21 @@ def _mean(terms, mean, variance, nodes):
         parts = terms(mean + nodes[0, k] * sd)
         return k + 1, *[a + nodes[1, k] * b for a, b in zip(sums, parts, strict=True)]
 
-    return tf.while_loop(
-        lambda k, *_: k < tf.shape(nodes)[1],
-        add,
-        (tf.constant(0), zero, zero, zero),
-        parallel_iterations=1,
-    )[1:]
+    def one_by_one():
+        _, *sums = tf.while_loop(
+            lambda k, *_: k < tf.shape(nodes)[1],
+            add,
+            (tf.constant(0), zero, zero, zero),
+            parallel_iterations=1,
+        )
+        return tuple(sums)
+
+    def at_once():
+        parts = terms(mean + nodes[0][:, None] * sd)
+        return tuple(tf.linalg.matvec(a, nodes[1], transpose_a=True) for a in parts)
+
+    few = tf.size(mean) * tf.shape(nodes)[1] < _AT_ONCE
+    return tf.cond(few, at_once, one_by_one)
 
 
 class Likelihood:

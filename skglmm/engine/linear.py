@@ -13,16 +13,7 @@ import math
 
 import tensorflow as tf
 
-from skglmm.engine import (
-    alone,
-    blocks,
-    covariance,
-    dense,
-    gradient,
-    kernel,
-    optimizers,
-)
-from skglmm.engine.statistics import core_offsets
+from skglmm.engine import alone, blocks, covariance, gradient, kernel, optimizers
 from skglmm.engine.structure import (
     FLOAT,
     INT,
@@ -171,7 +162,7 @@ def _objective(structure, index, statistics, n_rows, reml):
                 out["metric"], n_rows, (out["pull"], out["n"])
             ),
             "fixed_point": out["evidence"],
-            "is_newton": len(structure.n_effects) > 1,
+            "is_newton": True,
             "aux": estimates(out),
         }
 
@@ -180,18 +171,7 @@ def _objective(structure, index, statistics, n_rows, reml):
 
 def _alone(structure, index, statistics, n_rows):
     """Parameters to begin from when there are several factors (`alone.start`)."""
-    own, sums = list(statistics["own"]), list(statistics["own_border"])
-    if structure.core:
-        offsets, m = core_offsets(structure, index["n_levels"])
-        upper = tf.reshape(statistics["core"], [m, m])
-        for c, q in enumerate(structure.core):
-            size = index["n_levels"][len(structure.chain) + c] * q
-            here = slice(offsets[c], offsets[c] + size)
-            block = dense.diagonal_blocks(upper[here, here], q)
-            diagonal = block * blocks.identity(q)
-            own.append(block + blocks.transpose(block) - diagonal)
-        core = statistics["core_border"]
-        sums += kernel.split_core(structure, index["n_levels"], core)
+    own, sums = alone.by_factor(structure, index, statistics, statistics)
     fixed = profile(statistics["border"], n_rows, 0.0)
     contrast = tf.concat([-fixed["coef"], tf.ones([1], FLOAT)], 0)
     scores = [tf.tensordot(s, contrast, [[1], [0]]) for s in sums]
@@ -203,10 +183,9 @@ def _initial(structure, index, statistics, theta, max_iter):
     return optimizers.initial_state(theta, max_iter, blank)
 
 
-def _n_warm(structure, cold):
-    """Evaluations until the optimiser trusts its metric."""
-    several = len(structure.n_effects) > 1
-    return tf.where(cold, tf.constant(2 if several else 3, INT), 1)
+def _n_warm(cold):
+    """Evaluations until the optimiser trusts the metric."""
+    return tf.where(cold, tf.constant(2, INT), 1)
 
 
 def _begin(structure, index, statistics, n_rows, theta, cold):
@@ -229,8 +208,7 @@ def compiled_solve(structure):
         fun = _objective(structure, index, statistics, n_rows, reml)
         theta = _begin(structure, index, statistics, n_rows, theta, cold)
         state = _initial(structure, index, statistics, theta, max_iter)
-        n_warm = _n_warm(structure, cold)
-        state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
+        state = optimizers.minimize(fun, state, tol, _n_warm(cold), max_iter)
         return optimizers.summary(state), state["aux"]
 
     return graph(
@@ -258,7 +236,7 @@ def compiled_steps(structure):
 
     def advance(index, statistics, n_rows, reml, state, tol, cold):
         fun = _objective(structure, index, statistics, n_rows, reml)
-        return optimizers.advance(fun, state, tol, _n_warm(structure, cold))
+        return optimizers.advance(fun, state, tol, _n_warm(cold))
 
     start = graph(start, [*_signature(structure), theta, switch, integer])
     state = signature_of(start)

@@ -168,14 +168,14 @@ def _second(u, weight):
     """Weighted sums (q, q, J) over draws of u u'; weight (c, J) or (c, 1)."""
     effects = tf.unstack(u)
     entries = [[tf.reduce_sum(a * b * weight, 0) for b in effects] for a in effects]
-    return tf.stack([tf.stack(row) for row in entries])
+    return blocks.grid(entries)
 
 
 def _by_draw(u):
     """Sums (q, q, c) over levels of u u'."""
     effects = tf.unstack(u)
     entries = [[tf.reduce_sum(a * b, 1) for b in effects] for a in effects]
-    return tf.stack([tf.stack(row) for row in entries])
+    return blocks.grid(entries)
 
 
 @functools.cache

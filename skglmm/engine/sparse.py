@@ -79,8 +79,7 @@ class SparseInner(Inner):
         z = [row_values(structure, data["rows"], r) for r in range(len(effects))]
         own, sums, couplings = [], [], {}
         for r, q in enumerate(effects):
-            products = [weight] if z[r] == [None] else [times(weight, a) for a in z[r]]
-            table = tf.stack(products, 1)
+            table = blocks.stack([times(weight, a) for a in z[r]], 1)
             if joined is not None:
                 table = tf.concat([table, joined], 1)
             found = self._reduce(index, data, r, table)
@@ -91,7 +90,7 @@ class SparseInner(Inner):
                 place = index["place"][r, s]
                 n_cells = tf.shape(place)[0] // (q * effects[s])
                 products = [times(weight, a, b) for a in z[r] for b in z[s]]
-                values = blocks.scatter_at(tf.stack(products, 1), cell, n_cells)
+                values = blocks.scatter_at(blocks.stack(products, 1), cell, n_cells)
                 shape = tf.stack([n_levels[r] * q, n_levels[s] * effects[s]])
                 couplings[r, s] = tf.SparseTensor(
                     place, tf.reshape(values, [-1]), tf.cast(shape, tf.int64)

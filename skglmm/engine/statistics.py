@@ -61,7 +61,7 @@ def _symmetric(upper, q):
     for i in range(q):
         for k in range(i, q):
             full[i][k] = full[k][i] = next(entries)
-    return tf.stack([tf.stack(row) for row in full])
+    return blocks.grid(full)
 
 
 def reduce(structure, index, rows, weight=None, values=None, *, is_sorted=True):
@@ -89,6 +89,7 @@ def reduce(structure, index, rows, weight=None, values=None, *, is_sorted=True):
         With `values`: ``own_border``, a (q, c, J) tensor for each chain factor, and
         with a core ``core_border`` (m, c).
     """
+    rows = prepared(structure, index, rows)
     n_levels, width = index["n_levels"], 0
     z = [row_values(structure, rows, r) for r in range(len(structure.n_effects))]
     matrices, sums = {"own": (), "link": ()}, {"own_border": ()}
@@ -99,7 +100,7 @@ def reduce(structure, index, rows, weight=None, values=None, *, is_sorted=True):
             pairs = [(a, b) for i, a in enumerate(z[t]) for b in z[t][i:]]
             pairs += [(a, b) for s in parents for a in z[t] for b in z[s]]
             products = [times(weight, a, b) for a, b in pairs]
-            table.append(tf.stack(products, axis=1))
+            table.append(blocks.stack(products, 1))
         if values is not None:
             width = tf.shape(values)[1]
             table += [values if a is None else values * a[:, None] for a in z[t]]
@@ -136,14 +137,31 @@ def reduce_dense(structure, index, rows, values):
     return reduce(structure, index, rows, values=values)[1]
 
 
-def _core_columns(structure, index, rows):
-    """First core column that a row falls into, by core factor, and their number."""
-    offsets, m = core_offsets(structure, index["n_levels"])
-    first = [
-        offsets[c] + rows["level"][len(structure.chain) + c] * q
+def prepared(structure, index, rows):
+    """The rows with what `reduce` would otherwise work out each time.
+
+    With a core: ``column``, the core column that each core effect of a row falls into,
+    by factor and effect; ``to_core`` and ``to_cell``, the same and the cells as places
+    for `blocks.scatter_at`.
+    """
+    if not structure.core or "column" in rows:
+        return rows
+    offsets, _ = core_offsets(structure, index["n_levels"])
+    column = [
+        [offsets[c] + rows["level"][len(structure.chain) + c] * q + i for i in range(q)]
         for c, q in enumerate(structure.core)
     ]
-    return first, m
+    return rows | {
+        "column": column,
+        "to_core": [[blocks.places_of(at) for at in effects] for effects in column],
+        "to_cell": [
+            [
+                [blocks.places_of(cells[c] + i) for i in range(q)]
+                for c, q in enumerate(structure.core)
+            ]
+            for cells in rows["cell"]
+        ],
+    }
 
 
 def _core_matrices(structure, index, rows, z, weight):
@@ -157,19 +175,20 @@ def _core_matrices(structure, index, rows, z, weight):
             row = tf.zeros([n_cells], FLOAT)
             for c in range(len(structure.core)):
                 for i, b in enumerate(z[n_chain + c]):
-                    row += blocks.scatter(
-                        times(weight, a, b)[:, None], rows["cell"][t][c] + i, n_cells
+                    row += blocks.scatter_at(
+                        times(weight, a, b)[:, None], rows["to_cell"][t][c][i], n_cells
                     )[:, 0]
             effects.append(row)
-        cells.append(tf.stack(effects))
-    first, m = _core_columns(structure, index, rows)
+        cells.append(blocks.stack(effects))
+    _, m = core_offsets(structure, index["n_levels"])
+    column = rows["column"]
     core = tf.zeros([m * m], FLOAT)
     for c in range(len(structure.core)):
         for i, a in enumerate(z[n_chain + c]):
             for d in range(c, len(structure.core)):
                 for k, b in enumerate(z[n_chain + d]):
                     if (c, i) <= (d, k):
-                        place = (first[c] + i) * m + first[d] + k
+                        place = column[c][i] * m + column[d][k]
                         core += tf.math.unsorted_segment_sum(
                             times(weight, a, b), place, m * m
                         )
@@ -178,12 +197,12 @@ def _core_matrices(structure, index, rows, z, weight):
 
 def _core_sums(structure, index, rows, z, values):
     """``core_border`` of `reduce`."""
-    first, m = _core_columns(structure, index, rows)
+    _, m = core_offsets(structure, index["n_levels"])
     total = tf.zeros([m, tf.shape(values)[1]], FLOAT)
     for c in range(len(structure.core)):
         for i, a in enumerate(z[len(structure.chain) + c]):
             value = values if a is None else values * a[:, None]
-            total += blocks.scatter(value, first[c] + i, m)
+            total += blocks.scatter_at(value, rows["to_core"][c][i], m)
     return total
 
 
