@@ -257,8 +257,23 @@ def _nothing(structure, index, width):
     return out
 
 
+def _signature(structure):
+    return [
+        index_spec(structure),
+        rows_spec(structure),
+        tf.TensorSpec([None, None], FLOAT),
+        vector(),
+    ]
+
+
 @functools.cache
 def compiled_reduce(structure):
+    """`reduce_rows`, traced once for a structure."""
+    return graph(functools.partial(reduce_rows, structure), _signature(structure))
+
+
+@functools.cache
+def compiled_chunks(structure):
     """`reduce_rows` of so many rows at a time, traced once for a structure."""
 
     def call(index, rows, border, weight, chunk):
@@ -270,33 +285,22 @@ def compiled_reduce(structure):
             part = reduce_rows(structure, index, here, border[some], weight[some])
             return start + chunk, merge(sums, part)
 
-        nothing = _nothing(structure, index, tf.shape(border)[1])
+        shapes = tf.nest.map_structure(lambda t: t.shape, statistics_spec(structure))
         # the sums of one chunk may run while those of another are added
         return tf.while_loop(
             lambda start, _: start < n,
             add,
-            (tf.constant(0), nothing),
-            shape_invariants=(tf.TensorShape([]), _shapes(statistics_spec(structure))),
+            (tf.constant(0), _nothing(structure, index, tf.shape(border)[1])),
+            shape_invariants=(tf.TensorShape([]), shapes),
             parallel_iterations=2,
         )[1]
 
-    return graph(
-        call,
-        [
-            index_spec(structure),
-            rows_spec(structure),
-            tf.TensorSpec([None, None], FLOAT),
-            vector(),
-            tf.TensorSpec([], INT),
-        ],
-    )
-
-
-def _shapes(spec):
-    return tf.nest.map_structure(lambda t: t.shape, spec)
+    return graph(call, [*_signature(structure), tf.TensorSpec([], INT)])
 
 
 def reduce_in_chunks(structure, index, rows, border, weight, chunk):
     """Statistics of all rows, `chunk` rows at a time."""
+    if len(weight) <= chunk:
+        return compiled_reduce(structure)(index, rows, border, weight)
     chunk = tf.constant(chunk, INT)
-    return compiled_reduce(structure)(index, rows, border, weight, chunk)
+    return compiled_chunks(structure)(index, rows, border, weight, chunk)
