@@ -516,7 +516,8 @@ class BaseMixedModel(
             return
         fixed = np.linalg.norm(coding.transform @ about["coef"], axis=1)
         moves = dict(zip([t.name for t in terms], about["covariances"], strict=True))
-        components = self.variance_components_[["variance", "std"]] * 0.0
+        found = self.variance_components_
+        std, components = found["std"], found[["variance", "std"]] * 0.0
         for term, recoding in zip(terms, recodings, strict=True):
             move = np.einsum("ia,abm,kb->ikm", recoding, moves[term.name], recoding)
             for i, effect in enumerate(term.effects):
@@ -525,7 +526,6 @@ class BaseMixedModel(
         if about["noise"] is not None:
             error = np.linalg.norm(about["noise"])
             components.loc[("residual", ""), "variance"] = error
-        std = self.variance_components_["std"]
         components["std"] = components["variance"] / (2.0 * std.where(std > 0, np.nan))
         components["std"] = components["std"].fillna(0.0)
         self.mc_error_ = {

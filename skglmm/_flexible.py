@@ -597,7 +597,8 @@ def alternate(part, features, problem, y, solver, center):
             _conditional(problem, solver, solution, y, values + level + intercept, at)
             for (at, _), values, level in zip(rows, own, levels, strict=True)
         ]
-        given.append(random_part(problem, solution.means, solution.posteriors))
+        variance = random_variance(problem, solution.posteriors)
+        given.append((random_part(problem, solution.means), variance))
         *given, by_all = [(mean + intercept, variance) for mean, variance in given]
         known = Known(by_all, given)
     else:
@@ -695,31 +696,29 @@ def _conditional(problem, solver, solution, y, f, held_out):
     )
     means, posteriors = condition(current, solver, _factors(solution, 1e-10))
     scale = solution.noise_variance or 1.0
-    return random_part(problem, means, [scale * block for block in posteriors])
+    variance = random_variance(problem, [scale * block for block in posteriors])
+    return random_part(problem, means), variance
 
 
-def random_part(problem, means, posteriors):
-    """Posterior mean and variance of each row's random effects.
+def random_part(problem, effects):
+    """Sum over the factors of z'b, by row, for effects (q, J) of every factor."""
+    part = np.zeros(len(problem.weight))
+    for factor, z, b in zip(problem.design.factors, problem.z, effects, strict=True):
+        rows = b[:, factor.codes]
+        part += rows[0] if z is None else np.einsum("ij,ji->i", z, rows)
+    return part
 
-    The factors are taken as independent of each other given the data.
 
-    Returns
-    -------
-    mean, variance : ndarray of shape (n_rows,)
-    """
+def random_variance(problem, posteriors):
+    """Variance of the same, the factors independent of each other given the data."""
     n_rows = len(problem.weight)
-    mean, variance = np.zeros(n_rows), np.zeros(n_rows)
-    for factor, z, b, blocks in zip(
-        problem.design.factors,
-        problem.z,
-        means,
-        posteriors,
-        strict=True,
+    variance = np.zeros(n_rows)
+    for factor, z, blocks in zip(
+        problem.design.factors, problem.z, posteriors, strict=True
     ):
         z = np.ones((n_rows, 1)) if z is None else z
-        mean += np.einsum("ij,ji->i", z, b[:, factor.codes])
         variance += np.einsum("ij,jki,ik->i", z, blocks[:, :, factor.codes], z)
-    return mean, np.maximum(variance, 0.0)
+    return np.maximum(variance, 0.0)
 
 
 def _given(problem, y, f, center):

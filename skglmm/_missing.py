@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from skglmm._coding import code_fixed
 from skglmm._design import Factor, build_design
-from skglmm._flexible import random_part
+from skglmm._flexible import random_part, random_variance
 from skglmm._latent import Normal, Other
 from skglmm.solvers import MCEM
 from skglmm.solvers._base import Problem, Solution
@@ -454,7 +454,8 @@ def _working_turn(problem, y, solver, random):
     solution = solver.solve(problem)
     roots = tuple(map(_root, solution.covariances))
     fixed = problem.border[:, :-1] @ solution.coef
-    mean, variance = random_part(problem, solution.means, solution.posteriors)
+    mean = random_part(problem, solution.means)
+    variance = random_variance(problem, solution.posteriors)
     eta = fixed + mean
     at = eta if problem.offset is None else eta + problem.offset
     _, step, weight = working(problem.family, y, problem.trials, at, variance)
@@ -656,22 +657,13 @@ def _draw(problem, y, roots, noise, random, device, center):
         for root, factor in zip(roots, factors, strict=True)
     ]
     errors = np.sqrt(noise / problem.weight) * random.standard_normal(len(y))
-    simulated = _random_part(problem, b)
+    simulated = random_part(problem, b)
     origin = center(y - simulated - errors, problem.border, problem.weight)
     with open_objective(problem, device) as (run, objective):
         theta = run.theta([root / np.sqrt(noise) for root in roots])
         out = objective.evaluate(theta)
-    part = simulated + _random_part(problem, out["means"])
+    part = simulated + random_part(problem, out["means"])
     return out["fixed"]["coef"] + origin, part
-
-
-def _random_part(problem, effects):
-    """Sum over the factors of z'b, by row."""
-    part = np.zeros(len(problem.weight))
-    for factor, z, b in zip(problem.design.factors, problem.z, effects, strict=True):
-        rows = b[:, factor.codes]
-        part += rows[0] if z is None else np.einsum("ij,ji->i", z, rows)
-    return part
 
 
 def _root(v):

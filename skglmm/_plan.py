@@ -6,7 +6,7 @@ from skglmm import _groups
 from skglmm._design import MAX_CORE, MAX_PAIRS, Factor, build_design
 from skglmm._table import Table
 
-# A limit on seconds that no plan reaches.
+# Seconds that no plan reaches: only what does not fit goes without a dense core.
 _NEVER = 1e300
 
 

@@ -112,7 +112,7 @@ class SummaryMixin:
             n_rows=facts["n_rows"],
             n_levels=n_levels,
             fixed_effects=fixed_effects,
-            variance_components=self.variance_components_.copy(),
+            variance_components=self.variance_components_,
             variance_partition=self._variance_partition(),
             overdispersion=self._overdispersion(),
             notes=tuple(self._notes()),

@@ -183,6 +183,16 @@ def _least_squares(problem, data, family):
     return (weight * eta.numpy()) @ problem.border[:, :-1] / weight.sum()
 
 
+def _point(run, out):
+    """Coefficients, means, covariance parameters and the tolerance at estimates."""
+    return (
+        tf.constant(out["coef"], FLOAT),
+        tuple(tf.constant(m, FLOAT) for m in out["means"]),
+        tf.constant(run.theta(out["factors"]), FLOAT),
+        tf.constant(1e-8 * objective_size(run.problem), FLOAT),
+    )
+
+
 def log_likelihood(run, family, data, out):
     """-2 log-likelihood at given estimates, its error, and how it was computed."""
     effects = run.structure.n_effects
@@ -198,10 +208,7 @@ def log_likelihood(run, family, data, out):
         run.index,
         data,
         *laplace.product_nodes(n, effects[0] if effects else 1),
-        tf.constant(out["coef"], FLOAT),
-        tuple(tf.constant(m, FLOAT) for m in out["means"]),
-        tf.constant(run.theta(out["factors"]), FLOAT),
-        tf.constant(1e-8 * objective_size(run.problem), FLOAT),
+        *_point(run, out),
     )
     return method, float(value), 0.0
 
@@ -210,14 +217,7 @@ def _sparse_log_likelihood(run, family, data, out):
     """-2 log-likelihood by Laplace's approximation, and its Monte Carlo error."""
     effects = run.structure.n_effects
     solve = sparse.compiled_mode(run.structure, family)
-    value, own, couplings, factors = solve(
-        run.index,
-        data,
-        tf.constant(out["coef"], FLOAT),
-        tuple(tf.constant(m, FLOAT) for m in out["means"]),
-        tf.constant(run.theta(out["factors"]), FLOAT),
-        tf.constant(1e-8 * objective_size(run.problem), FLOAT),
-    )
+    value, own, couplings, factors = solve(run.index, data, *_point(run, out))
     sizes = run.index["n_levels"] * np.array(effects, np.int32)
     system = {"sizes": sizes, "own": own, "couplings": couplings}
     size = int(tf.reduce_sum(sizes[1:]))

@@ -162,7 +162,7 @@ def _objective(structure, index, statistics, n_rows, reml):
                 out["metric"], n_rows, (out["pull"], out["n"])
             ),
             "fixed_point": out["evidence"],
-            "is_newton": True,
+            "is_newton": len(structure.n_effects) > 1,
             "aux": estimates(out),
         }
 
@@ -183,9 +183,10 @@ def _initial(structure, index, statistics, theta, max_iter):
     return optimizers.initial_state(theta, max_iter, blank)
 
 
-def _n_warm(cold):
+def _n_warm(structure, cold):
     """Evaluations until the optimiser trusts the metric."""
-    return tf.where(cold, tf.constant(2, INT), 1)
+    several = len(structure.n_effects) > 1
+    return tf.where(cold, tf.constant(2 if several else 3, INT), 1)
 
 
 def _begin(structure, index, statistics, n_rows, theta, cold):
@@ -208,7 +209,8 @@ def compiled_solve(structure):
         fun = _objective(structure, index, statistics, n_rows, reml)
         theta = _begin(structure, index, statistics, n_rows, theta, cold)
         state = _initial(structure, index, statistics, theta, max_iter)
-        state = optimizers.minimize(fun, state, tol, _n_warm(cold), max_iter)
+        n_warm = _n_warm(structure, cold)
+        state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
         return optimizers.summary(state), state["aux"]
 
     return graph(
@@ -236,7 +238,7 @@ def compiled_steps(structure):
 
     def advance(index, statistics, n_rows, reml, state, tol, cold):
         fun = _objective(structure, index, statistics, n_rows, reml)
-        return optimizers.advance(fun, state, tol, _n_warm(cold))
+        return optimizers.advance(fun, state, tol, _n_warm(structure, cold))
 
     start = graph(start, [*_signature(structure), theta, switch, integer])
     state = signature_of(start)

@@ -71,15 +71,17 @@ def fit_variational(run, n_quadrature, posterior, max_iter, tol):
     return best, out, objective
 
 
-def settle_nodes(objective, evaluate, n_rows, n_quadrature="auto", stopped=bool):
+def settle_nodes(objective, evaluate, n_rows, n_quadrature="auto", stopped=None):
     """Result of `evaluate` with as many nodes as the largest variance asks for.
 
-    `stopped` says after each evaluation whether somebody has had enough.
+    `stopped`, if given, says after each evaluation whether somebody has had enough.
     """
     for limit, automatic in _NODES[n_rows < _MANY_ROWS :]:
         objective.set_nodes(automatic if n_quadrature == "auto" else n_quadrature)
         out = evaluate()
-        if n_quadrature != "auto" or not out["spread"] > limit or stopped():
+        if n_quadrature != "auto" or not out["spread"] > limit:
+            return out
+        if stopped is not None and stopped():
             return out
     return out
 

@@ -47,11 +47,11 @@ class VI(BaseSolver):
         (fewer than 30 effects) and drops those between large ones. ``"mean_field"``
         drops all, those with the fixed effects included: its standard errors of the
         fixed effects are too small, often by a factor of two or more, and it is here
-        for comparison. ``"auto"`` is ``"full"``, unless crossed factors leave so
-        large a dense matrix that an evaluation would take longer than half a second:
-        then the couplings between the large factors count to second order (see
-        Notes). The fixed effects and all random effects are updated jointly in
-        every case.
+        for comparison. Leave it at ``"auto"``, which is ``"full"`` unless crossed
+        factors leave so large a dense matrix that an evaluation would take longer
+        than half a second: then the couplings between the large factors count to
+        second order (see Notes). The fixed effects and all random effects are
+        updated jointly in every case.
     max_iter : int, default=100
         Largest number of evaluations of the objective; most fits need 5 to 15.
     tol : float, default=1e-8
@@ -71,12 +71,12 @@ class VI(BaseSolver):
 
     Counts and outcomes with such factors have no dense matrix either. All means are
     moved together by conjugate gradients, and the posterior covariance is that of
-    levels by themselves, corrected for the couplings B between large factors. With
-    :math:`\log|D + E| \approx \log|D| - \frac12 \mathrm{tr}(D^{-1}E)^2`, D the diagonal
-    blocks of the posterior precision and E the couplings, the variances of the linear
-    predictors are the derivatives of this in the row weights. ``elbo_`` is then no
-    bound, and ``log_likelihood_`` is Laplace's approximation, its determinant by random
-    signs [3]_.
+    levels by themselves, corrected for the couplings E between large factors. With
+    :math:`\log|D + E| \approx \log|D| - \frac12 \mathrm{tr}\{(D^{-1}E)^2\}`, D the
+    diagonal blocks of the posterior precision, the variances of the linear predictors
+    are the derivatives of this in the row weights. ``elbo_`` is then no bound, and
+    ``log_likelihood_`` is Laplace's approximation, its determinant by random signs
+    [3]_.
 
     References
     ----------
