@@ -17,6 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from skglmm import _groups
+from skglmm._aligned import aligned
 from skglmm._coding import code_fixed, code_random, least_squares, linear_variance
 from skglmm._design import Factor, build_design
 from skglmm._families import FAMILIES
@@ -219,7 +220,7 @@ class BaseMixedModel(
             recoding = square = np.eye(1)
             if values is not None:
                 recoding, square = code_random(values, weight, term.covariance)
-                values = values @ recoding
+                values = np.matmul(values, recoding, out=aligned(values.shape))
             z.append(values)
             recodings.append(recoding)
             squares.append(square)

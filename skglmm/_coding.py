@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from skglmm._aligned import aligned
+
 # Share of a column's length that must be its own for it to count as independent of
 # the columns before it.
 INDEPENDENT = 1e-7
 _CONSTANT = 1e-13
 # Rows that are worked on together: what they need stays in the cache.
 _BLOCK = 16_384
-# Bytes at whose multiples TensorFlow takes an array as it is rather than a copy.
-ALIGNED = 64
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,6 @@ def _gram(X, weight, mean):
     return sum(_by_block(products, len(X)), np.zeros((X.shape[1], X.shape[1])))
 
 
-def _aligned(shape):
-    """Array to be filled in."""
-    n = int(np.prod(shape))
-    room = np.empty(n + ALIGNED // 8)
-    first = -room.ctypes.data % ALIGNED // 8
-    return room[first : first + n].reshape(shape)
-
-
 def code_fixed(X, weight, fit_intercept):
     """Orthonormal working columns of fixed columns X.
 
@@ -97,7 +89,7 @@ def code_fixed(X, weight, fit_intercept):
         own, root = _independent(rows)
         keep = keep[own]
     inverse = linalg.solve_triangular(root, np.eye(len(keep))) / scale[keep][:, None]
-    border = _aligned((n_rows, first + len(keep) + 1))
+    border = aligned((n_rows, first + len(keep) + 1))
     kept = slice(None) if keep.size == p else keep
 
     def fill(some):

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
+from skglmm._aligned import aligned
+
 MAX_CORE = 8_000
 MAX_PAIRS = 100_000_000
 # Measured on two cores. A level that touches more than a `HEAVY_SHARE` of the core
@@ -377,6 +379,10 @@ def _index(factors, plan, meets):
     return index, tuple(row_cell)
 
 
+def _take(values, at):
+    return np.take(values, at, out=aligned(len(at), values.dtype), mode="clip")
+
+
 def _pairs(level, column, n_levels, m):
     """Who meets whom in one factor's levels.
 
@@ -402,13 +408,15 @@ def _pairs(level, column, n_levels, m):
     row = np.zeros(n_levels, dtype=np.int64)
     row[heavy_level] = np.arange(len(heavy_level))
     heavy_place = row[level[heavy_cell]] * m + column[heavy_cell]
-    apart = first != second
+    apart = np.flatnonzero(first != second)
+    pair = aligned((len(apart), 2), np.int64)
+    pair[:, 0], pair[:, 1] = first[apart], second[apart]
     return (
-        np.stack([first[apart], second[apart]], 1).astype(np.int64),
-        place[apart],
-        first[by_place],
-        second[by_place],
-        place[by_place],
+        pair,
+        _take(place, apart),
+        _take(first, by_place),
+        _take(second, by_place),
+        _take(place, by_place),
         heavy_level,
         heavy_cell,
         heavy_place.astype(np.int32),

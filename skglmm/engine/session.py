@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from skglmm._coding import ALIGNED
+from skglmm._aligned import is_aligned
 from skglmm._design import sparse_index
 from skglmm.engine import covariance, statistics
 from skglmm.engine.structure import FLOAT, INT, Structure
@@ -54,14 +54,6 @@ def to_numpy(tensors):
     return tf.nest.map_structure(lambda t: t.numpy(), tensors)
 
 
-def _shared(array):
-    """A tensor that reads the array itself, where it is aligned, and else a copy."""
-    aligned = array.ctypes.data % ALIGNED == 0 and array.flags["C_CONTIGUOUS"]
-    if not (aligned and array.size and array.flags["WRITEABLE"]):
-        return tf.convert_to_tensor(array, FLOAT)
-    return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
-
-
 class Session:
     """Tensors of one design, on the device chosen for it.
 
@@ -78,7 +70,8 @@ class Session:
         self.structure = structure_of(design)
         n_rows = len(design.factors[0].codes) if design.factors else 0
         n_values = max(n_rows * n_border, design.plan.n_core**2)
-        self._device = tf.device(choose_device(device, n_values))
+        name = choose_device(device, n_values)
+        self._device, self._in_memory = tf.device(name), name == "/CPU:0"
         self._n_border = n_border
 
     def __enter__(self):
@@ -87,12 +80,19 @@ class Session:
         if index is None:
             index = sparse_index(self.design.factors)
         self.index = tf.nest.map_structure(
-            lambda a: tf.convert_to_tensor(a, INT if a.ndim == 1 else tf.int64), index
+            lambda a: self._tensor(a, INT if a.ndim == 1 else tf.int64), index
         )
         return self
 
     def __exit__(self, *error):
         return self._device.__exit__(*error)
+
+    def _tensor(self, array, dtype=FLOAT):
+        """A tensor that reads the array itself, where that can be, and else a copy."""
+        fits = array.dtype == dtype.as_numpy_dtype and is_aligned(array)
+        if not (fits and self._in_memory):
+            return tf.convert_to_tensor(array, dtype)
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
     @staticmethod
     def scalar(value):
@@ -115,8 +115,10 @@ class Session:
         )
         core = self.design.plan.n_core
         chunk = int(max(_CHUNK_BYTES / (8 * (width + self._n_border)), core**2, 1000))
+        rows = self.rows(z)
+        rows["z"] = tuple(map(self._tensor, rows["z"]))
         return statistics.reduce_in_chunks(
-            self.structure, self.index, self.rows(z), _shared(border), weight, chunk
+            self.structure, self.index, rows, self._tensor(border), weight, chunk
         )
 
     def theta(self, factors):
