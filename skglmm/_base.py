@@ -235,7 +235,7 @@ class BaseMixedModel(
         origin, scale = 0.0, 0.0
         if family.name == "gaussian":
             y = y if offset is None else y - offset
-            scale = float(np.sqrt(np.mean(y**2)))
+            scale = float(np.linalg.norm(y) / np.sqrt(len(y)))
             origin = least_squares(y, border, weight)
         else:
             border[:, -1] = y
@@ -260,7 +260,7 @@ class BaseMixedModel(
             watch=progress if progress.needed(len(y)) else None,
         )
         progress.phase("estimating")
-        fitted, fixed_part, imputed = None, 0.0, None
+        fitted, fixed_part, imputed = None, None, None
         if gaps:
             solution, border, fixed_coding, imputed = impute(
                 problem, y, with_gaps, solver, self.fit_intercept, least_squares

@@ -16,6 +16,7 @@ from skglmm._aligned import aligned
 # the columns before it.
 INDEPENDENT = 1e-7
 _CONSTANT = 1e-13
+_ROUNDING = 1e-15
 # Rows that are worked on together: what they need stays in the cache.
 _BLOCK = 16_384
 
@@ -168,33 +169,38 @@ def _recoding(gram, covariance):
 
 def least_squares(y, border, weight):
     """Write y less its least-squares fit into the border; return the fit."""
-    n_columns, total = border.shape[1] - 1, weight.sum()
-    origin, step = np.zeros(n_columns), np.zeros(n_columns)
-    border[:, -1] = y
+    total, n_columns = weight.sum(), border.shape[1] - 1
+    origin = step = np.zeros(n_columns)
 
-    def move(some):
-        columns, left = border[some, :-1], border[some, -1]
-        left -= columns @ step
-        return (weight[some] * left) @ columns
+    def fitted(some):
+        return (weight[some] * y[some]) @ border[some, :-1]
 
-    for _ in range(2):  # the second pass removes the rounding of the first
-        step = sum(_by_block(move, len(y)), np.zeros(n_columns)) / total
-        origin += step
-    _by_block(move, len(y))
+    def write(some):
+        left = border[some, -1]
+        np.subtract(y[some], border[some, :-1] @ origin, out=left)
+        return (weight[some] * left) @ border[some, :-1]
+
+    for function in (fitted, write):
+        step = sum(_by_block(function, len(y)), np.zeros(n_columns)) / total
+        origin = origin + step
+    if np.any(np.abs(step) > _ROUNDING * np.max(np.abs(origin), initial=0.0)):
+        _by_block(write, len(y))
     return origin
 
 
-def linear_variance(border, coef, weight, shift=0.0):
-    """Variance over rows of W coef, plus `shift` by row; nan for a single row."""
+def linear_variance(border, coef, weight, shift=None):
+    """Variance over rows of W coef, plus `shift` by row; nan for a single row.
+
+    W has orthonormal columns, as `code_fixed` makes them.
+    """
     total = weight.sum()
-
-    def moments(some):
-        here = shift if np.ndim(shift) == 0 else shift[some]
-        about = border[some, :-1] @ coef + here - first
-        return np.array([weight[some] @ about, weight[some] @ about**2])
-
-    first = 0.0
-    for _ in range(2):  # about the first row, then about the mean
-        mean, square = sum(_by_block(moments, len(border)), np.zeros(2)) / total
-        first += mean
-    return (square - mean**2) * total / (total - 1.0) if total > 1.0 else np.nan
+    if not total > 1.0:
+        return np.nan
+    if shift is None:
+        mean = weight @ border[:, :-1] / total
+        about = coef @ (coef - mean * (mean @ coef))
+    else:
+        values = border[:, :-1] @ coef + shift
+        values -= weight @ values / total
+        about = weight @ values**2 / total
+    return max(about, 0.0) * total / (total - 1.0)
