@@ -104,6 +104,27 @@ def posterior(problem, factors, reml):
     return means, covariances
 
 
+def average_information(problem, kinds, factors, reml):
+    """y'P V_a P V_b P y / sigma^2 and y'P V_a P y / sigma^2, V_a the derivatives of V.
+
+    The parameters are the free entries of every factor, in the order of `parameters`.
+    """
+    rows = problem.repeated()
+    V = cho_factor(_marginal(rows, factors), lower=True)
+    fit = _generalised_least_squares(rows, V, reml)
+    known = cho_solve(V, rows.X)
+    P = cho_solve(V, np.eye(len(rows.y)))
+    P -= known @ np.linalg.solve(rows.X.T @ known, known.T)
+    residual, moved = P @ rows.y, []
+    for codes, z, T, kind in zip(rows.codes, rows.z, factors, kinds, strict=True):
+        for one in np.eye(len(parameters(kind, T))):
+            E = to_factor(kind, len(T), one)
+            along = z @ (E @ T.T + T @ E.T) @ z.T
+            moved.append((codes[:, None] == codes) * along @ residual)
+    moved = np.array(moved)
+    return moved @ P @ moved.T / fit["variance"], moved @ residual / fit["variance"]
+
+
 def _marginal(rows, factors):
     """V = I + sum of Z_r (I x T_r T_r') Z_r', one factor's rows against rows."""
     V = np.eye(len(rows.y))

@@ -138,13 +138,13 @@ class Engine:
             out[r] = np.moveaxis(self.design.to_user(at, values[at]), -1, 0)
         return out
 
-    def gradient(self, out):
-        """Gradient in the free entries of each factor, in the user's order."""
+    def places(self, out):
+        """Where the free entries of each factor are, in the user's order."""
         kinds = self.session.structure.covariance
         parts, start = [None] * len(self.order), 0
         for r, kind, T in zip(self.order, kinds, out["factors"], strict=True):
             end = start + len(dense.parameters(kind, T))
-            parts[r], start = out["gradient"][start:end], end
+            parts[r], start = np.arange(start, end), end
         return np.concatenate(parts)
 
 
@@ -171,10 +171,15 @@ def check_against_dense(problem, kinds, factors, reml):
             assert_close(ours[0][r], means[r])
             assert_close(fixed["variance"] * ours[1][r], covariances[r])
         assert_close(
-            engine.gradient(out),
+            out["gradient"][engine.places(out)],
             numerical_gradient(problem, kinds, factors, reml),
             1e-6,
         )
+    if len(factors) > 1:
+        at = engine.places(out)
+        metric, pull = dense.average_information(problem, kinds, factors, reml)
+        assert_close(out["metric"][np.ix_(at, at)], metric)
+        assert_close(out["pull"][at], pull)
     return engine
 
 
@@ -322,3 +327,18 @@ def test_statistics_of_chunks_of_rows_add_up_to_those_of_all_rows(name):
     for parts in (halves, reduced(chunk=7), reduced(chunk=1)):
         for ours, theirs in zip(tf.nest.flatten(parts), whole, strict=True):
             assert_close(ours.numpy(), theirs.numpy(), 1e-13)
+
+
+def test_arrays_that_are_aligned_are_read_in_place():
+    from skglmm._aligned import aligned, is_aligned
+
+    for shape, dtype in (((3, 5), np.float64), ((7, 2), np.int64), (11, np.int32)):
+        array = aligned(shape, dtype)
+        assert array.dtype == dtype and array.shape == np.empty(shape).shape
+        assert is_aligned(array)
+    assert not is_aligned(aligned((4, 3))[:, :2])
+    assert not is_aligned(aligned(9, np.int32)[1:])
+
+    engine = Engine(design("crossed"), ["full"] * 2, True)
+    engine.design.index["place_first"][0][:] = 7
+    assert np.all(engine.session.index["place_first"][0].numpy() == 7)
