@@ -63,6 +63,13 @@ class VI(BaseSolver):
 
     Notes
     -----
+    A linear model with several factors begins from the standard deviations that each
+    factor would have alone. Steps are then those of Newton's method with the average of
+    observed and expected information [4]_, :math:`y' P \dot V_a P \dot V_b P y /
+    \sigma^2` with :math:`P = V^{-1} - V^{-1} X (X' V^{-1} X)^{-1} X' V^{-1}`, wherever
+    the curvature along the last step agrees with it, and of BFGS elsewhere, as for a
+    single factor.
+
     A linear model whose crossed factors would leave a dense matrix of more than some
     3,500 columns is solved by conjugate gradients, with traces by random signs and the
     log-determinant by Lanczos quadrature [3]_. Its variances and its log-likelihood
@@ -89,6 +96,9 @@ class VI(BaseSolver):
     .. [3] Ubaru, S., Chen, J. and Saad, Y. (2017). Fast estimation of tr(f(A)) via
        stochastic Lanczos quadrature. SIAM Journal on Matrix Analysis and Applications
        38(4), 1075-1099.
+    .. [4] Gilmour, A. R., Thompson, R. and Cullis, B. R. (1995). Average information
+       REML: an efficient algorithm for variance parameter estimation in linear mixed
+       models. Biometrics 51(4), 1440-1450.
 
     Examples
     --------
