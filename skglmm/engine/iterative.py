@@ -21,7 +21,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from skglmm.engine import linear
+from skglmm.engine import alone, covariance, linear
 from skglmm.engine.structure import FLOAT, INT, graph
 
 _TOL, _MOST = 1e-9, 500
@@ -401,6 +401,22 @@ class System:
         # entries that one application of M touches
         self.work = sum(self.sizes) + sum(a.nnz for a in couplings.values())
         self._start = None
+
+    def begin(self, structure):
+        """Factors T to begin from: each as if it were the only one.
+
+        The last column is taken to be free of the fixed columns.
+        """
+        sums = tf.split(self._system["sums"][:, -1], self.sizes)
+        scores = [
+            tf.transpose(tf.reshape(part, [-1, q]))
+            for part, q in zip(sums, self.effects, strict=True)
+        ]
+        own = [tf.transpose(a, [1, 2, 0]) for a in self._system["own"]]
+        n_rows = self._switches[0]
+        variance = self._system["border"][-1, -1] / n_rows
+        theta = alone.start(structure, own, scores, variance, n_rows)
+        return list(covariance.factors_of(structure, theta.numpy()))
 
     def signs(self, n, rng):
         """Probes of random signs, (m, n)."""

@@ -10,7 +10,7 @@ from skglmm.solvers._coordinates import Coordinates
 from skglmm.solvers._monte_carlo import ascend, split_moves
 from skglmm.solvers._search import singular_factors
 
-_PROBES, _TURNS = 16, 4
+_PROBES, _TURNS = 16, 1
 # Probes at the end, for the variances of levels and for log|M|: so many at most, and
 # for so many entries in all.
 _MOST, _MOST_OF_LOG_DET, _BUDGET = 512, 64, 1.6e7
@@ -45,8 +45,9 @@ def solve_iterative(problem, solver):
     rng = np.random.default_rng(problem.seed)
     with session.on_device(solver.device, len(problem.weight)):
         probes = _Probes(_system(problem), _PROBES, rng)
-        roots = problem.start or [np.eye(factor.n_effects) for factor in factors]
-        if problem.start is None:
+        roots = problem.start
+        if roots is None:
+            roots = probes.begin(session.structure_of(problem.design))
             for _ in range(_TURNS):
                 roots = _evidence(kinds, n_levels, roots, probes.evaluate(roots))
         probes.anchor = roots
@@ -86,6 +87,10 @@ class _Probes:
     def __init__(self, system, n, rng):
         self._system, self._rng, self.n_draws = system, rng, n
         self._signs = system.signs(n, rng)
+
+    def begin(self, structure):
+        """Factors T of each random factor alone."""
+        return self._system.begin(structure)
 
     def grow(self):
         """Twice as many probes, all of them new."""
