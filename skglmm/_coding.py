@@ -180,7 +180,7 @@ def least_squares(y, border, weight):
         np.subtract(y[some], border[some, :-1] @ origin, out=left)
         return (weight[some] * left) @ border[some, :-1]
 
-    for function in (fitted, write):
+    for function in (fitted, write):  # the second removes the rounding of the first
         step = sum(_by_block(function, len(y)), np.zeros(n_columns)) / total
         origin = origin + step
     if np.any(np.abs(step) > _ROUNDING * np.max(np.abs(origin), initial=0.0)):

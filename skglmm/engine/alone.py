@@ -21,10 +21,7 @@ _SMALLEST, _LARGEST = 0.1, 1e2
 
 def _left_out(t, own, score):
     """Effects, what they leave of the scores, and information of the levels."""
-    inner = blocks.left(tf.transpose(t), blocks.right(own, t))
-    columns = blocks.cholesky(inner + blocks.identity(t.shape[0]))
-    half = blocks.solve_lower(columns, tf.transpose(t)[:, :, None])
-    gain = blocks.product_tn(half, half)
+    gain, _, _ = blocks.gain(t, own)
     effects = blocks.product(gain, score[:, None])[:, 0]
     left = score - blocks.product(own, effects[:, None])[:, 0]
     return effects, left, own - blocks.product(own, blocks.product(gain, own))

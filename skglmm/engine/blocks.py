@@ -71,6 +71,23 @@ def log_determinant(columns):
     return 2.0 * tf.add_n([tf.reduce_sum(tf.math.log(c[0])) for c in columns])
 
 
+def gain(t, a):
+    """T (T' A T + I)^-1 T' for one matrix T and blocks A (q, q, J).
+
+    Returns
+    -------
+    gain : tensor of shape (q, q, J)
+    half : tensor of shape (q, q, J)
+        H with the gain H'H.
+    columns : list of tensors
+        Cholesky columns of T' A T + I.
+    """
+    turned = tf.transpose(t)
+    columns = cholesky(left(turned, right(a, t)) + identity(t.shape[0]))
+    half = solve_lower(columns, turned[:, :, None])
+    return product_tn(half, half), half, columns
+
+
 def solve_lower(columns, b):
     """Blockwise L^-1 b for (q, c, J); b may broadcast over J."""
     rows, rest = [], b

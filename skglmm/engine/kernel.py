@@ -93,11 +93,8 @@ def factorize(structure, index, matrices, factors):
 
     for t, q in enumerate(structure.chain):
         factor = factors[t]
-        inner = blocks.left(tf.transpose(factor), blocks.right(own[t], factor))
-        columns = blocks.cholesky(inner + blocks.identity(q))
+        gain, half, columns = blocks.gain(factor, own[t])
         log_det += blocks.log_determinant(columns)
-        half = blocks.solve_lower(columns, tf.transpose(factor)[:, :, None])
-        gain = blocks.product_tn(half, half)
         roots.append(columns)
         gains.append(gain)
         lifts.append(blocks.solve_upper(columns, half))

@@ -300,7 +300,7 @@ class Objective:
         return tf.nest.map_structure(lambda t: t.numpy(), out)
 
     def minimize(self, theta, max_iter, tol, cold):
-        """Minimise from theta; a cold start begins with the evidence fixed point.
+        """Minimise from theta, or, where that is cold, from a better start.
 
         Returns
         -------

@@ -102,7 +102,8 @@ def vector(dtype=FLOAT):
 def rows_spec(structure):
     """Signature of the rows: what they say about the random effects.
 
-    Rows are sorted by the chain's last factor, then the one before it, and so on.
+    Those of generalised models, which are read again and again, are sorted by the
+    chain's last factor, then the one before it, and so on.
     """
     chain = range(len(structure.chain))
     return {

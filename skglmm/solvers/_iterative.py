@@ -10,7 +10,7 @@ from skglmm.solvers._coordinates import Coordinates
 from skglmm.solvers._monte_carlo import ascend, split_moves
 from skglmm.solvers._search import singular_factors
 
-_PROBES, _TURNS = 16, 1
+_PROBES = 16
 # Probes at the end, for the variances of levels and for log|M|: so many at most, and
 # for so many entries in all.
 _MOST, _MOST_OF_LOG_DET, _BUDGET = 512, 64, 1.6e7
@@ -48,8 +48,7 @@ def solve_iterative(problem, solver):
         roots = problem.start
         if roots is None:
             roots = probes.begin(session.structure_of(problem.design))
-            for _ in range(_TURNS):
-                roots = _evidence(kinds, n_levels, roots, probes.evaluate(roots))
+            roots = _evidence(kinds, n_levels, roots, probes.evaluate(roots))
         probes.anchor = roots
         coordinates = Coordinates(kinds, roots, n_levels, 0)
         covariance = _covariance(kinds, probes.evaluate(roots), problem)

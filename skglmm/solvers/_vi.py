@@ -10,8 +10,8 @@ from skglmm.solvers._exact import solve_linear
 from skglmm.solvers._generalized import kept_factors, solve_variational
 from skglmm.solvers._iterative import solve_iterative
 
-# Seconds of an evaluation above which probes (linear model) or the partial posterior
-# (others, which evaluate it more often) are the better choice.
+# Seconds of an evaluation above which probes (linear model) or couplings to second
+# order (others, which evaluate them more often) are the better choice.
 _LINEAR, _GENERALIZED = 4.0, 0.5
 
 
