@@ -364,10 +364,9 @@ def _index(factors, plan, meets):
     for name, values in zip(
         (
             "pair",
+            "pair_first",
+            "pair_second",
             "pair_place",
-            "place_first",
-            "place_second",
-            "place_sorted",
             "heavy_level",
             "heavy_cell",
             "heavy_place",
@@ -379,44 +378,41 @@ def _index(factors, plan, meets):
     return index, tuple(row_cell)
 
 
-def _take(values, at):
-    return np.take(values, at, out=aligned(len(at), values.dtype), mode="clip")
-
-
 def _pairs(level, column, n_levels, m):
     """Who meets whom in one factor's levels.
 
-    Returns the pairs (a, b), a < b, of cells in one light level and where they land in
-    the core's upper triangle; the pairs a <= b and places once more, sorted by place,
-    for the sum into the core; then the heavy levels, their cells and where these land
-    in a table of dense rows.
+    Returns the pairs (a, b), a < b, of cells in one light level, as a table and by
+    side, each with its level and its place in the core's upper triangle; then the heavy
+    levels, their cells and where these land in a table of dense rows.
     """
     degree = np.bincount(level, minlength=n_levels)
     is_heavy = degree > HEAVY_SHARE * m
     end = np.cumsum(degree)[level]
-    cell = np.arange(len(level), dtype=np.int32)
-    count = np.where(is_heavy[level], 0, end - cell)
-    first = np.repeat(cell, count)
-    start = np.repeat(np.cumsum(count) - count, count)
-    second = first + (np.arange(len(first)) - start).astype(np.int32)
-    row, col = column[first], column[second]
-    place = (row.astype(np.int64) * m + col).astype(np.int32)
-    by_place = counting_sort(col, m)
-    by_place = by_place[counting_sort(row[by_place], m)]
+    # a row of the core at a time: its places are then near each other
+    cell = counting_sort(column, m)
+    count = np.where(is_heavy[level], 0, end - np.arange(len(level)) - 1)[cell]
+    first = aligned(int(count.sum()), np.int32)
+    first[:] = np.repeat(cell, count)
+    # the next cell, and one more for every pair that the same cell had before
+    begin = np.empty_like(count)
+    begin[cell] = cell + 1 - (np.cumsum(count) - count)
+    second = aligned(len(first), np.int32)
+    np.add(np.arange(len(first)), begin[first], out=second, casting="unsafe")
+    pair = aligned((len(first), 2), np.int64)
+    pair[:, 0], pair[:, 1] = first, second
+    place = aligned((len(first), 2), np.int64)
+    place[:, 0] = level[first]
+    np.add((column.astype(np.int64) * m)[first], column[second], out=place[:, 1])
     heavy_level = np.flatnonzero(is_heavy).astype(np.int32)
-    heavy_cell = cell[is_heavy[level]]
+    heavy_cell = np.flatnonzero(is_heavy[level]).astype(np.int32)
     row = np.zeros(n_levels, dtype=np.int64)
     row[heavy_level] = np.arange(len(heavy_level))
     heavy_place = row[level[heavy_cell]] * m + column[heavy_cell]
-    apart = np.flatnonzero(first != second)
-    pair = aligned((len(apart), 2), np.int64)
-    pair[:, 0], pair[:, 1] = first[apart], second[apart]
     return (
         pair,
-        _take(place, apart),
-        _take(first, by_place),
-        _take(second, by_place),
-        _take(place, by_place),
+        first,
+        second,
+        place,
         heavy_level,
         heavy_cell,
         heavy_place.astype(np.int32),

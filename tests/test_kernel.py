@@ -340,5 +340,5 @@ def test_arrays_that_are_aligned_are_read_in_place():
     assert not is_aligned(aligned(9, np.int32)[1:])
 
     engine = Engine(design("crossed"), ["full"] * 2, True)
-    engine.design.index["place_first"][0][:] = 7
-    assert np.all(engine.session.index["place_first"][0].numpy() == 7)
+    engine.design.index["pair_first"][0][:] = 7
+    assert np.all(engine.session.index["pair_first"][0].numpy() == 7)

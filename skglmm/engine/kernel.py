@@ -17,24 +17,27 @@ which stay well defined when T is singular: nothing is ever divided by T.
 import tensorflow as tf
 
 from skglmm.engine import blocks, dense
-from skglmm.engine.statistics import core_offsets
+from skglmm.engine.statistics import core_offsets, meetings
 
 
 def _gather(a, ids):
     return tf.gather(a, ids, axis=-1)
 
 
+def _core_scale(structure, n_levels, factors):
+    """Diagonal (m,) of the core's factor Lambda; None if it is not diagonal."""
+    if any(q > 1 for q in structure.core):
+        return None
+    n_chain = len(structure.chain)
+    parts = range(n_chain, n_chain + len(structure.core))
+    return tf.concat([tf.fill([n_levels[r]], factors[r][0, 0]) for r in parts], 0)
+
+
 def _core_apply(structure, n_levels, factors, x, *, adjoint):
     """Lambda x, or Lambda' x, for the core's factor Lambda and x (m, n)."""
     n_chain = len(structure.chain)
-    if all(q == 1 for q in structure.core):
-        scale = tf.concat(
-            [
-                tf.fill([n_levels[n_chain + c]], factors[n_chain + c][0, 0])
-                for c in range(len(structure.core))
-            ],
-            0,
-        )
+    scale = _core_scale(structure, n_levels, factors)
+    if scale is not None:
         return scale[:, None] * x
     offsets, _ = core_offsets(structure, n_levels)
     parts = []
@@ -46,6 +49,28 @@ def _core_apply(structure, n_levels, factors, x, *, adjoint):
         part = tf.add_n([t[None, :, i, None] * part[:, i, None] for i in range(q)])
         parts.append(tf.reshape(part, [n * q, tf.shape(x)[1]]))
     return tf.concat(parts, 0)
+
+
+def _core_sandwich(structure, n_levels, factors, a, *, adjoint):
+    """A Lambda' and Lambda A Lambda', or A Lambda and Lambda' A Lambda, A symmetric."""
+    scale = _core_scale(structure, n_levels, factors)
+    if scale is not None:
+        half = a * scale
+        return half, scale[:, None] * half
+    half = _core_apply(structure, n_levels, factors, a, adjoint=adjoint)
+    half = tf.transpose(half)
+    return half, _core_apply(structure, n_levels, factors, half, adjoint=adjoint)
+
+
+def _by_place(index, t, met, m):
+    """The meetings as sparse matrices (J, m m) with their effects, {(i, k): matrix}."""
+    shape = tf.cast(tf.stack([index["n_levels"][t], m * m]), tf.int64)
+    q = int((2 * met.shape[0]) ** 0.5)
+    effects = [(i, k) for i in range(q) for k in range(i, q)]
+    return {
+        pair: tf.SparseTensor(index["pair_place"][t], met[entry], shape)
+        for entry, pair in enumerate(effects)
+    }
 
 
 def _heavy_rows(index, t, cell, m):
@@ -65,7 +90,8 @@ def factorize(structure, index, matrices, factors):
     structure : Structure
     index : dict
     matrices : dict
-        See `statistics.reduce`.
+        See `statistics.reduce`; with ``met``, the `statistics.meetings` of the first
+        chain factor, if they are known already.
     factors : tuple of tensors
         Relative covariance factors T_r.
 
@@ -75,7 +101,8 @@ def factorize(structure, index, matrices, factors):
         ``log_det`` is log|V|; ``own``, ``link`` and ``cell`` the matrices that each
         chain factor had when its turn came; ``root`` the Cholesky columns of its
         blocks T' A_j T + I, ``gain`` the blocks C_j = T K_j T', ``lift`` the K_j T' and
-        ``heavy`` its dense rows; ``core`` the core's unscaled matrix and ``lower`` the
+        ``heavy`` its dense rows; ``met`` the `statistics.meetings` of
+        the first; ``core`` the core's unscaled matrix and ``lower`` the
         Cholesky factor of S = Lambda' A Lambda + I; ``factors`` the T_r.
     """
     n_levels, links = index["n_levels"], structure.links()
@@ -87,8 +114,9 @@ def factorize(structure, index, matrices, factors):
     if structure.core:
         cell = list(matrices["cell"])
         up = dict(zip(links, index["cell_up"], strict=True))
-        core = matrices["core"]
+        core, mets = matrices["core"], []
         _, m = core_offsets(structure, n_levels)
+        diagonal = tf.linalg.diag_part(tf.reshape(core, [m, m]))
         outer = tf.zeros([m, m], core.dtype)
 
     for t, q in enumerate(structure.chain):
@@ -115,11 +143,15 @@ def factorize(structure, index, matrices, factors):
                 ids, n = up[t, s], tf.shape(cell[s])[1]
                 lifted = blocks.product_tn(_gather(link[t, s], at), pushed[:, None])
                 cell[s] -= blocks.total(lifted[:, 0], ids, n, is_sorted=False)
-            met = _gather(cell[t], index["place_first"][t]) * _gather(
-                pushed, index["place_second"][t]
-            )
-            sums = tf.math.segment_sum(tf.reduce_sum(met, 0), index["place_sorted"][t])
-            core -= tf.pad(sums, [[0, m * m - tf.shape(sums)[0]]])
+            known = "met" in matrices and t == 0
+            met = matrices["met"] if known else meetings(index, t, cell[t])
+            mets.append(met)
+            for (i, k), by_place in _by_place(index, t, met, m).items():
+                core -= tf.sparse.sparse_dense_matmul(
+                    by_place, gain[i, k][:, None], adjoint_a=True
+                )[:, 0]
+            alone = tf.reduce_sum(cell[t] * pushed, 0)[:, None]
+            diagonal -= blocks.scatter(alone, index["cell_column"][t], m)[:, 0]
             heavy = _heavy_rows(index, t, cell[t], m)
             heavies.append(heavy)
             weight = _gather(gain, index["heavy_level"][t])
@@ -131,12 +163,8 @@ def factorize(structure, index, matrices, factors):
     state["factors"] = factors
     if structure.core:
         upper = tf.reshape(core, [m, m])
-        core = upper + tf.transpose(upper)
-        core = tf.linalg.set_diag(core, tf.linalg.diag_part(upper)) - outer
-        scaled = _core_apply(structure, n_levels, factors, core, adjoint=True)
-        scaled = _core_apply(
-            structure, n_levels, factors, tf.transpose(scaled), adjoint=True
-        )
+        core = tf.linalg.set_diag(upper + tf.transpose(upper) - outer, diagonal)
+        _, scaled = _core_sandwich(structure, n_levels, factors, core, adjoint=True)
         scaled = tf.linalg.set_diag(scaled, tf.linalg.diag_part(scaled) + 1.0)
         lower = tf.linalg.cholesky(scaled)
         log_det += 2.0 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(lower)))
@@ -144,6 +172,7 @@ def factorize(structure, index, matrices, factors):
             "core": core,
             "lower": lower,
             "cell": cell,
+            "met": mets[0],
             "heavy": heavies,
         }
     return state | {"log_det": log_det}
@@ -372,11 +401,8 @@ def _stack_core(parts):
 
 def _core_inverse(structure, n_levels, state):
     """S^-1 Lambda' and the core's covariance Lambda S^-1 Lambda'."""
-    factors = state["factors"]
     inverse = dense.gram_of_lower(dense.inverse_of_lower(state["lower"]))
-    rotated = _core_apply(structure, n_levels, factors, inverse, adjoint=False)
-    half = tf.transpose(rotated)
-    return half, _core_apply(structure, n_levels, factors, half, adjoint=False)
+    return _core_sandwich(structure, n_levels, state["factors"], inverse, adjoint=False)
 
 
 def _within(index, t, cell, flat, dense_covariance, seen_heavy):
@@ -392,7 +418,7 @@ def _within(index, t, cell, flat, dense_covariance, seen_heavy):
     """
     n_cells = tf.shape(cell)[1]
     shape = tf.cast(tf.stack([n_cells, n_cells]), tf.int64)
-    weight = tf.gather(flat, index["pair_place"][t])
+    weight = tf.gather(flat, index["pair_place"][t][:, 1])
     pairs = tf.SparseTensor(index["pair"][t], weight, shape)
     columns = tf.transpose(cell)
     met = tf.sparse.sparse_dense_matmul(pairs, columns)
@@ -410,6 +436,34 @@ def _within(index, t, cell, flat, dense_covariance, seen_heavy):
         tf.transpose(met), at_heavy, blocks.stack(dense_rows, 1)
     )
     return tf.transpose(met)
+
+
+def _spread(index, t, state, covered, seen_heavy):
+    """B C B' of every level, (q, q, J), for its cells B and the core's covariance C.
+
+    Parameters
+    ----------
+    covered : tuple of tensors
+        C as a vector, and its diagonal.
+    seen_heavy : list of (n_heavy, m) tensors
+        Dense rows times C.
+    """
+    flat, diagonal = covered
+    cell, heavy = state["cell"][t], state["heavy"][t]
+    n, at = index["n_levels"][t], index["cell_level"][t]
+    alone = cell * _gather(diagonal, index["cell_column"][t])
+    spread = blocks.total(cell[:, None] * alone[None], at, n)
+    q = cell.shape[0]
+    rows = [[None] * q for _ in range(q)]
+    by_place = _by_place(index, t, state["met"], tf.shape(diagonal)[0])
+    for (i, k), matrix in by_place.items():
+        met = tf.sparse.sparse_dense_matmul(matrix, flat[:, None])[:, 0]
+        rows[i][k] = rows[k][i] = 2.0 * met if i == k else met
+    spread += blocks.grid(rows)
+    # the diagonal is counted above
+    seen = [row - diagonal * own for row, own in zip(seen_heavy, heavy, strict=True)]
+    met = [[tf.reduce_sum(a * b, 1) for b in heavy] for a in seen]
+    return spread + blocks.total(blocks.grid(met), index["heavy_level"][t], n)
 
 
 def posterior(structure, index, state, *, between=False):
@@ -489,8 +543,12 @@ def posterior(structure, index, state, *, between=False):
             at, cell = index["cell_level"][t], state["cell"][t]
             heavy = state["heavy"][t]
             seen_heavy = [tf.matmul(row, dense_covariance) for row in heavy]
-            across = _within(index, t, cell, q_core, dense_covariance, seen_heavy)
-            spread = blocks.total(cell[:, None] * across[None], at, n)
+            if t == 0 and not (later or between):
+                covered = (q_core, tf.linalg.diag_part(dense_covariance))
+                spread = _spread(index, t, state, covered, seen_heavy)
+            else:
+                across = _within(index, t, cell, q_core, dense_covariance, seen_heavy)
+                spread = blocks.total(cell[:, None] * across[None], at, n)
             for s in later:
                 seen = _gather(cross_cell[s], up[t, s])
                 reach[s] += blocks.total(cell[:, None] * seen[None], at, n)

@@ -16,7 +16,7 @@ from skglmm.engine.structure import (
     graph,
     index_spec,
     rows_spec,
-    statistics_spec,
+    sums_spec,
     vector,
 )
 
@@ -206,6 +206,30 @@ def _core_sums(structure, index, rows, z, values):
     return total
 
 
+def meetings(index, t, cell):
+    """What two cells of a level do to the core, for all pairs of the chain factor t.
+
+    Parameters
+    ----------
+    index : dict
+    t : int
+    cell : tensor of shape (q, n_cells)
+
+    Returns
+    -------
+    met : tensor of shape (q (q + 1) / 2, n_pairs)
+        For the effects i <= k, in rows; of i < k both products.
+    """
+    first = tf.gather(cell, index["pair_first"][t], axis=-1)
+    second = tf.gather(cell, index["pair_second"][t], axis=-1)
+    met = []
+    for i in range(cell.shape[0]):
+        met.append(first[i] * second[i])
+        for k in range(i + 1, cell.shape[0]):
+            met.append(first[i] * second[k] + first[k] * second[i])
+    return blocks.stack(met)
+
+
 def reduce_rows(structure, index, rows, border, weight):
     """All weighted statistics of some rows of a linear model, in any order.
 
@@ -220,7 +244,7 @@ def reduce_rows(structure, index, rows, border, weight):
     Returns
     -------
     statistics : dict
-        See `structure.statistics_spec`.
+        See `structure.statistics_spec`, without the meetings.
     """
     weighted = weight[:, None] * border
     matrices, sums = reduce(structure, index, rows, weight, weighted, is_sorted=False)
@@ -266,10 +290,22 @@ def _signature(structure):
     ]
 
 
+def _completed(structure, index, sums):
+    """Statistics with what is no sum over rows, but a product of such sums."""
+    if not structure.core:
+        return sums
+    return sums | {"met": meetings(index, 0, sums["cell"][0])}
+
+
 @functools.cache
 def compiled_reduce(structure):
-    """`reduce_rows`, traced once for a structure."""
-    return graph(functools.partial(reduce_rows, structure), _signature(structure))
+    """`reduce_rows`, completed, traced once for a structure."""
+
+    def call(index, rows, border, weight):
+        sums = reduce_rows(structure, index, rows, border, weight)
+        return _completed(structure, index, sums)
+
+    return graph(call, _signature(structure))
 
 
 @functools.cache
@@ -285,15 +321,17 @@ def compiled_chunks(structure):
             part = reduce_rows(structure, index, here, border[some], weight[some])
             return start + chunk, merge(sums, part)
 
-        shapes = tf.nest.map_structure(lambda t: t.shape, statistics_spec(structure))
+        spec = sums_spec(structure)
+        shapes = tf.nest.map_structure(lambda t: t.shape, spec)
         # the sums of one chunk may run while those of another are added
-        return tf.while_loop(
+        _, sums = tf.while_loop(
             lambda start, _: start < n,
             add,
             (tf.constant(0), _nothing(structure, index, tf.shape(border)[1])),
             shape_invariants=(tf.TensorShape([]), shapes),
             parallel_iterations=2,
-        )[1]
+        )
+        return _completed(structure, index, sums)
 
     return graph(call, [*_signature(structure), tf.TensorSpec([], INT)])
 

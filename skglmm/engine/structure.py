@@ -151,10 +151,9 @@ def index_spec(structure):
             "cell_column": tuple(vector(INT) for _ in chain),
             "cell_up": tuple(vector(INT) for _ in structure.links()),
             "pair": tuple(tf.TensorSpec([None, 2], tf.int64) for _ in chain),
-            "pair_place": tuple(vector(INT) for _ in chain),
-            "place_first": tuple(vector(INT) for _ in chain),
-            "place_second": tuple(vector(INT) for _ in chain),
-            "place_sorted": tuple(vector(INT) for _ in chain),
+            "pair_first": tuple(vector(INT) for _ in chain),
+            "pair_second": tuple(vector(INT) for _ in chain),
+            "pair_place": tuple(tf.TensorSpec([None, 2], tf.int64) for _ in chain),
             "heavy_level": tuple(vector(INT) for _ in chain),
             "heavy_cell": tuple(vector(INT) for _ in chain),
             "heavy_place": tuple(vector(INT) for _ in chain),
@@ -164,6 +163,15 @@ def index_spec(structure):
 
 def statistics_spec(structure):
     """Signature of the block statistics of a linear model."""
+    spec = sums_spec(structure)
+    if structure.core:
+        q = structure.chain[0]
+        spec["met"] = tf.TensorSpec([q * (q + 1) // 2, None], FLOAT)
+    return spec
+
+
+def sums_spec(structure):
+    """The part of it that consists of sums over rows."""
     spec = {
         "border": tf.TensorSpec([None, None], FLOAT),
         "own": tuple(tf.TensorSpec([q, q, None], FLOAT) for q in structure.chain),
