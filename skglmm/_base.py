@@ -18,7 +18,13 @@ from sklearn.utils.validation import (
 
 from skglmm import _groups
 from skglmm._aligned import aligned
-from skglmm._coding import code_fixed, code_random, least_squares, linear_variance
+from skglmm._coding import (
+    code_fixed,
+    code_random,
+    least_squares,
+    linear_variance,
+    row_variance,
+)
 from skglmm._design import Factor, build_design
 from skglmm._families import FAMILIES
 from skglmm._flexible import (
@@ -30,6 +36,7 @@ from skglmm._flexible import (
     resolve_part,
     take,
 )
+from skglmm._linear_table import centred
 from skglmm._missing import MissingMixin, check_gaps, impute
 from skglmm._persistence import PersistenceMixin
 from skglmm._prediction import row_offset, row_values
@@ -185,7 +192,8 @@ class BaseMixedModel(
         ]
         rows = np.arange(len(y))
         if weight is None:
-            weight = np.ones(len(y))
+            weight = aligned(len(y))
+            weight[:] = 1.0
         elif np.any(weight == 0):
             present = weight > 0
             rows = rows[present]
@@ -213,41 +221,47 @@ class BaseMixedModel(
         design = build_design(factors, limit, sort=family.name != "gaussian")
         y, weight, design_matrix = map(design.rows, (y, weight, design_matrix))
         offset, trials = (v if v is None else design.rows(v) for v in (offset, trials))
-        place = {at: k for k, at in enumerate(numeric)}
-        z, recodings, squares = [], [], []
-        for term in terms:
-            values = row_values(term, lambda at: design_matrix[:, place[at]], len(y))
-            recoding = square = np.eye(1)
-            if values is not None:
-                recoding, square = code_random(values, weight, term.covariance)
-                values = np.matmul(values, recoding, out=aligned(values.shape))
-            z.append(values)
-            recodings.append(recoding)
-            squares.append(square)
-        if part is not None:
-            features = take(features, design.rows(rows))
-            design_matrix = design_matrix[:, :0]
-        with_gaps = design_matrix
-        if gaps:
-            means = np.nanmean(with_gaps, axis=0)
-            design_matrix = np.where(np.isnan(with_gaps), means, with_gaps)
-        border, fixed_coding = code_fixed(design_matrix, weight, self.fit_intercept)
-        origin, scale = 0.0, 0.0
-        if family.name == "gaussian":
+        linear, scale, origin = family.name == "gaussian", 0.0, 0.0
+        if linear:
             y = y if offset is None else y - offset
             scale = float(np.linalg.norm(y) / np.sqrt(len(y)))
-            origin = least_squares(y, border, weight)
-        else:
-            border[:, -1] = y
+        place = {at: k for k, at in enumerate(numeric)}
+        rows_table = border = z = with_gaps = None
+        if linear and part is None and not (gaps or design.plan.iterative):
+            slopes = [
+                ([place[at] for at in term.slopes], term.intercept, term.covariance)
+                for term in terms
+            ]
+            rows_table, fixed_coding, origin, recodings, squares = centred(
+                design_matrix, y, weight, self.fit_intercept, slopes
+            )
+        if rows_table is None:
+            z, recodings, squares = _coded_random(terms, design_matrix, place, weight)
+            if part is not None:
+                features = take(features, design.rows(rows))
+                design_matrix = design_matrix[:, :0]
+            with_gaps = design_matrix
+            if gaps:
+                means = np.nanmean(with_gaps, axis=0)
+                design_matrix = np.where(np.isnan(with_gaps), means, with_gaps)
+            border, fixed_coding = code_fixed(design_matrix, weight, self.fit_intercept)
+            if linear:
+                origin = least_squares(y, border, weight)
+            else:
+                border[:, -1] = y
         if fixed_coding.aliased.any():
             out = np.flatnonzero(fixed_coding.aliased) - int(self.fit_intercept)
             messages.append(redundant([names[i] for i in out]))
         engine = design.plan.chain + design.plan.core
+        if z is None:
+            in_order = tuple(rows_table.z[r] for r in engine)
+            rows_table = replace(rows_table, z=in_order)
         problem = Problem(
             design=design,
             border=border,
-            z=tuple(z[r] for r in engine),
+            z=None if z is None else tuple(z[r] for r in engine),
             weight=weight,
+            table=rows_table,
             scale=scale,
             family=family.name,
             offset=offset,
@@ -257,7 +271,9 @@ class BaseMixedModel(
             names=tuple(terms[r].name for r in engine),
             recodings=tuple(recodings[r] for r in engine),
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
-            watch=progress if progress.needed(len(y)) else None,
+            watch=progress
+            if progress.needed(*_a_step(design, len(y), linear))
+            else None,
         )
         progress.phase("estimating")
         fitted, fixed_part, imputed = None, None, None
@@ -302,7 +318,15 @@ class BaseMixedModel(
                 np.ptp(design_matrix, axis=0),
                 self.fit_intercept,
             )
-        fixed_variance = linear_variance(border, solution.coef, weight, fixed_part)
+        if rows_table is not None:
+            mean = rows_table.fixed_mean
+        else:
+            mean = weight @ border[:, :-1] / weight.sum()
+        if fixed_part is None:
+            fixed_variance = linear_variance(solution.coef, weight.sum(), mean)
+        else:
+            by_row = border[:, :-1] @ solution.coef + fixed_part
+            fixed_variance = row_variance(by_row, weight)
         self._store_facts(
             weight, y, fixed_variance, squares, solution, separated, hopeless
         )
@@ -544,6 +568,28 @@ class BaseMixedModel(
                 terms, recodings, solution.extra["draws"], strict=True
             )
         }
+
+
+def _a_step(design, n_rows, linear):
+    """Rows or levels that one evaluation reads, and seconds it takes beside that."""
+    if design.plan.iterative or not linear:
+        return n_rows, 0.0
+    return sum(factor.size for factor in design.factors), design.plan.seconds
+
+
+def _coded_random(terms, columns, place, weight):
+    """Row values of each term as the engine wants them, their codings and squares."""
+    z, recodings, squares = [], [], []
+    for term in terms:
+        values = row_values(term, lambda at: columns[:, place[at]], len(columns))
+        recoding = square = np.eye(1)
+        if values is not None:
+            recoding, square = code_random(values, weight, term.covariance)
+            values = np.matmul(values, recoding, out=aligned(values.shape))
+        z.append(values)
+        recodings.append(recoding)
+        squares.append(square)
+    return z, recodings, squares
 
 
 def _half(covariance):

@@ -43,10 +43,9 @@ class FixedCoding:
         return np.linalg.slogdet(self.transform[~self.aliased])[1]
 
 
-def _by_block(function, n_rows):
+def by_block(function, n_rows, size=_BLOCK):
     """What a function gives for slices that cover the rows, in order."""
-    starts = range(0, n_rows, _BLOCK)
-    return [function(slice(start, start + _BLOCK)) for start in starts]
+    return [function(slice(at, at + size)) for at in range(0, n_rows, size)]
 
 
 def _gram(X, weight, mean):
@@ -56,7 +55,7 @@ def _gram(X, weight, mean):
         centred = X[some] - mean
         return centred.T @ (weight[some, None] * centred)
 
-    return sum(_by_block(products, len(X)), np.zeros((X.shape[1], X.shape[1])))
+    return sum(by_block(products, len(X)), np.zeros((X.shape[1], X.shape[1])))
 
 
 def code_fixed(X, weight, fit_intercept):
@@ -80,9 +79,8 @@ def code_fixed(X, weight, fit_intercept):
     first = int(fit_intercept)
     mean = weight @ X / total if fit_intercept else np.zeros(p)
     gram = _gram(X, weight, mean) / total
-    scale = np.sqrt(np.diag(gram))
-    keep = np.flatnonzero(scale > _CONSTANT * np.sqrt(scale**2 + mean**2))
-    root = _triangular_root(gram[np.ix_(keep, keep)], scale[keep])
+    scale, keep = independent_of_constants(gram, mean)
+    root = triangular_root(gram[np.ix_(keep, keep)], scale[keep])
     if root is None:
         rows = np.sqrt(weight / total)[:, None] * (
             (X[:, keep] - mean[keep]) / scale[keep]
@@ -97,7 +95,13 @@ def code_fixed(X, weight, fit_intercept):
         border[some, :first] = 1.0
         border[some, first:-1] = (X[some, kept] - mean[kept]) @ inverse
 
-    _by_block(fill, n_rows)
+    by_block(fill, n_rows)
+    return border, coding_of(inverse, keep, mean, fit_intercept)
+
+
+def coding_of(inverse, keep, mean, fit_intercept):
+    """`FixedCoding` of the columns to keep, less their means, times a matrix."""
+    first, p = int(fit_intercept), len(mean)
     transform = np.zeros((first + p, first + len(keep)))
     transform[first + keep, first:] = inverse
     if fit_intercept:
@@ -106,18 +110,29 @@ def code_fixed(X, weight, fit_intercept):
     aliased = np.ones(first + p, dtype=bool)
     aliased[:first] = False
     aliased[first + keep] = False
-    return border, FixedCoding(transform, aliased)
+    return FixedCoding(transform, aliased)
 
 
-def _triangular_root(gram, scale):
-    """R with R'R = X'WX / n of scaled columns; None where that loses digits."""
+def independent_of_constants(gram, mean):
+    """Lengths of centred columns, and which of them are no constants."""
+    scale = np.sqrt(np.diag(gram))
+    return scale, np.flatnonzero(scale > _CONSTANT * np.sqrt(scale**2 + mean**2))
+
+
+def triangular_root(gram, scale, least=1e-3):
+    """R with R'R = X'WX / n of scaled columns; None where that loses digits.
+
+    That is where a column has no more than the share `least` of its length for itself.
+    """
     if not len(scale):
         return np.empty((0, 0))
+    if not np.all(scale > 0.0):
+        return None
     try:
         root = np.linalg.cholesky(gram / np.outer(scale, scale)).T
     except np.linalg.LinAlgError:
         return None
-    return root if np.min(np.diag(root)) > 1e-3 else None
+    return root if np.min(np.diag(root)) > least else None
 
 
 def _independent(rows):
@@ -146,11 +161,12 @@ def code_random(z, weight, covariance):
         Mean of R'z z'R over rows.
     """
     gram = _gram(z, weight, 0.0) / weight.sum()
-    recoding = _recoding(gram, covariance)
+    recoding = recoding_of(gram, covariance)
     return recoding, recoding.T @ gram @ recoding
 
 
-def _recoding(gram, covariance):
+def recoding_of(gram, covariance):
+    """Recoding of `code_random` for columns with these mean products."""
     q = len(gram)
     scale = np.sqrt(np.diag(gram))
     scale[scale == 0] = 1.0
@@ -181,26 +197,29 @@ def least_squares(y, border, weight):
         return (weight[some] * left) @ border[some, :-1]
 
     for function in (fitted, write):  # the second removes the rounding of the first
-        step = sum(_by_block(function, len(y)), np.zeros(n_columns)) / total
+        step = sum(by_block(function, len(y)), np.zeros(n_columns)) / total
         origin = origin + step
     if np.any(np.abs(step) > _ROUNDING * np.max(np.abs(origin), initial=0.0)):
-        _by_block(write, len(y))
+        by_block(write, len(y))
     return origin
 
 
-def linear_variance(border, coef, weight, shift=None):
-    """Variance over rows of W coef, plus `shift` by row; nan for a single row.
+def linear_variance(coef, total, mean):
+    """Variance over rows of W coef; nan for a single row.
 
-    W has orthonormal columns, as `code_fixed` makes them.
+    W has orthonormal columns, as `code_fixed` makes them, with these means, and `total`
+    is the sum of the weights.
     """
+    if not total > 1.0:
+        return np.nan
+    about = coef @ (coef - mean * (mean @ coef))
+    return max(about, 0.0) * total / (total - 1.0)
+
+
+def row_variance(values, weight):
+    """Weighted variance of values by row; nan for a single row."""
     total = weight.sum()
     if not total > 1.0:
         return np.nan
-    if shift is None:
-        mean = weight @ border[:, :-1] / total
-        about = coef @ (coef - mean * (mean @ coef))
-    else:
-        values = border[:, :-1] @ coef + shift
-        values -= weight @ values / total
-        about = weight @ values**2 / total
-    return max(about, 0.0) * total / (total - 1.0)
+    away = values - weight @ values / total
+    return (weight @ away**2) / (total - 1.0)

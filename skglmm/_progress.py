@@ -19,8 +19,9 @@ except ImportError:  # scikit-learn before 1.9
 
 # Seconds after which a bar appears.
 _LONG = 1.0
-# Rows above which a fit can be interrupted between evaluations, and is worth it.
-_MANY = 100_000
+# Rows, or for a linear model levels and seconds an evaluation, above which a fit can
+# be interrupted between evaluations, and is worth it.
+_MANY, _SLOW = 100_000, 0.1
 
 
 class Progress:
@@ -39,9 +40,13 @@ class Progress:
         if getattr(estimator, "_skl_callbacks", None):
             self._context = estimator._init_callback_context(max_subtasks=None)
 
-    def needed(self, n_rows):
-        """Whether anybody wants to know of every step."""
-        return bool(self._verbose or self._context is not None or n_rows > _MANY)
+    def needed(self, n_read, seconds=0.0):
+        """Whether anybody wants to know of every step.
+
+        A step reads so many rows or levels and takes so many seconds beside that.
+        """
+        watched = self._verbose or self._context is not None
+        return bool(watched or n_read > _MANY or seconds > _SLOW)
 
     def begin(self, X, y):
         """The fit has begun."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from skglmm import _design
 from skglmm._design import Factor, Plan, build_design
+from skglmm._linear_table import of_coded
 
 COVARIANCES = ("full", "diag", "scalar")
 
@@ -120,9 +121,9 @@ class Engine:
             for r in self.order
         ]
         self.session = session.Session(self.design, "cpu", border.shape[1])
-        self.rows = self.session.rows(tuple(z)), border, weight
+        self.table, self.weight = of_coded(border, z, weight), weight
         with self.session as run:
-            statistics = run.statistics(border, weight, tuple(z))
+            statistics = run.statistics(self.table, weight)
             switch = run.scalar(weight.sum()), run.scalar(float(reml))
             data = run.index, statistics, *switch
             self.objective = linear.Objective(run.structure, data)
@@ -253,7 +254,7 @@ def test_roots_of_the_posterior_precision_agree_with_dense_algebra(name):
     engine = Engine(problem, kinds, False)
     run = engine.session
     with run:
-        statistics = run.statistics(*engine.rows[1:], engine.rows[0]["z"])
+        statistics = run.statistics(engine.table, engine.weight)
     for seed in range(3):
         factors = random_factors(problem, kinds, seed, singular=seed == 2)
         ours = tuple(tf.constant(factors[r]) for r in engine.order)
@@ -317,15 +318,25 @@ def test_statistics_of_chunks_of_rows_add_up_to_those_of_all_rows(name):
     problem = design(name)
     engine, n = Engine(problem, ["full"] * len(problem.codes), True), len(problem.y)
 
-    def reduced(start=0, end=n, chunk=n):
-        rows = tf.nest.map_structure(lambda values: values[start:end], engine.rows)
-        run = engine.session
-        return statistics.reduce_in_chunks(run.structure, run.index, *rows, chunk)
+    run, table = engine.session, engine.table
+    maps = {"border": table.border, "z": table.z}
 
-    whole = tf.nest.flatten(reduced())
-    halves = statistics.merge(reduced(0, 20), reduced(20, n))
-    for parts in (halves, reduced(chunk=7), reduced(chunk=1)):
-        for ours, theirs in zip(tf.nest.flatten(parts), whole, strict=True):
+    def reduced(chunk):
+        found = statistics.reduce_in_chunks(
+            run.structure,
+            run.index,
+            run.places(),
+            table.values,
+            engine.weight,
+            maps,
+            table.gram,
+            chunk,
+        )
+        return tf.nest.flatten(found)
+
+    whole = reduced(n)
+    for chunk in (20, 7, 1):
+        for ours, theirs in zip(reduced(chunk), whole, strict=True):
             assert_close(ours.numpy(), theirs.numpy(), 1e-13)
 
 

@@ -124,12 +124,16 @@ def places_of(ids):
     return tf.stack([rows, tf.cast(ids, tf.int64)], 1)
 
 
-def scatter_at(values, places, n):
-    """`scatter` for pairs (m, 2) of each row and its place, as int64."""
+def scatter_at(values, places, n, weight=None):
+    """`scatter` for pairs (m, 2) of each row and its place, as int64.
+
+    `weight` (m,) multiplies the rows.
+    """
     m = tf.shape(places)[0]
     shape = tf.cast(tf.stack([m, n]), tf.int64)
-    ones = tf.SparseTensor(places, tf.ones([m], values.dtype), shape)
-    return tf.sparse.sparse_dense_matmul(ones, values, adjoint_a=True)
+    weight = tf.ones([m], values.dtype) if weight is None else weight
+    matrix = tf.SparseTensor(places, weight, shape)
+    return tf.sparse.sparse_dense_matmul(matrix, values, adjoint_a=True)
 
 
 def total(a, ids, n, *, is_sorted=True):

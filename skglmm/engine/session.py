@@ -11,7 +11,7 @@ from skglmm.engine.structure import FLOAT, INT, Structure
 # Below this many values a GPU's launch costs exceed its gain. An estimate, not a
 # measurement: no GPU was at hand.
 _GPU_VALUES = 1_000_000
-_CHUNK_BYTES = 32e6
+_CHUNK_BYTES = 128e6
 
 
 def structure_of(design):
@@ -72,7 +72,6 @@ class Session:
         n_values = max(n_rows * n_border, design.plan.n_core**2)
         name = choose_device(device, n_values)
         self._device, self._in_memory = tf.device(name), name == "/CPU:0"
-        self._n_border = n_border
 
     def __enter__(self):
         self._device.__enter__()
@@ -102,24 +101,37 @@ class Session:
         """What the rows say about the random effects (`structure.rows_spec`)."""
         n_rows = len(self.design.factors[0].codes) if self.design.factors else 0
         empty = np.empty((n_rows, 0))
+        z = tuple(empty if values is None else values for values in z)
+        return {"z": z} | self.places()
+
+    def statistics(self, table, weight):
+        """Block statistics of all rows of a linear model, a chunk at a time.
+
+        Parameters
+        ----------
+        table : LinearTable
+        weight : ndarray of shape (n_rows,)
+        """
+        width = table.values.shape[1] + sum(f.n_effects for f in self.design.factors)
+        core = self.design.plan.n_core
+        chunk = int(max(_CHUNK_BYTES / (8 * width), core**2, 1000))
+        return statistics.reduce_in_chunks(
+            self.structure,
+            self.index,
+            self.places(),
+            self._tensor(table.values),
+            self._tensor(weight),
+            {"border": table.border, "z": table.z},
+            table.gram,
+            chunk,
+        )
+
+    def places(self):
+        """Levels and cells of the rows."""
         return {
-            "z": tuple(empty if values is None else values for values in z),
             "level": tuple(f.codes for f in self.design.factors),
             "cell": self.design.row_cell,
         }
-
-    def statistics(self, border, weight, z):
-        """Block statistics of all rows of a linear model, a chunk at a time."""
-        width = sum(
-            f.n_effects * (f.n_effects + self._n_border) for f in self.design.factors
-        )
-        core = self.design.plan.n_core
-        chunk = int(max(_CHUNK_BYTES / (8 * (width + self._n_border)), core**2, 1000))
-        rows = self.rows(z)
-        rows["z"] = tuple(map(self._tensor, rows["z"]))
-        return statistics.reduce_in_chunks(
-            self.structure, self.index, rows, self._tensor(border), weight, chunk
-        )
 
     def theta(self, factors):
         """Parameters (k,) of relative factors T_r."""

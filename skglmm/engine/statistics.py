@@ -46,10 +46,8 @@ def times(*vectors):
     return out
 
 
-def _segments(table, ids, n, is_sorted):
-    """Sums (columns, n) of the rows of a table over ids."""
-    if not is_sorted:
-        return tf.transpose(blocks.scatter(table, ids, n))
+def _segments(table, ids, n):
+    """Sums (columns, n) of the rows of a table over sorted ids."""
     sums = tf.math.segment_sum(table, ids)
     return tf.transpose(tf.pad(sums, [[0, n - tf.shape(sums)[0]], [0, 0]]))
 
@@ -64,8 +62,8 @@ def _symmetric(upper, q):
     return blocks.grid(full)
 
 
-def reduce(structure, index, rows, weight=None, values=None, *, is_sorted=True):
-    """Z'WZ by blocks and Z'D by levels, in one pass over the rows.
+def reduce(structure, index, rows, weight=None, values=None):
+    """Z'WZ by blocks and Z'D by levels, in one pass over sorted rows.
 
     Parameters
     ----------
@@ -76,8 +74,6 @@ def reduce(structure, index, rows, weight=None, values=None, *, is_sorted=True):
         W; without it there is no Z'WZ.
     values : tensor of shape (n, c), optional
         D, dense columns that carry their weights already.
-    is_sorted : bool, default=True
-        Whether the rows are sorted, as those of a generalised model are.
 
     Returns
     -------
@@ -105,7 +101,7 @@ def reduce(structure, index, rows, weight=None, values=None, *, is_sorted=True):
             width = tf.shape(values)[1]
             table += [values if a is None else values * a[:, None] for a in z[t]]
         table = table[0] if len(table) == 1 else tf.concat(table, axis=1)
-        found = _segments(table, rows["level"][t], n_levels[t], is_sorted)
+        found = _segments(table, rows["level"][t], n_levels[t])
         if weight is not None:
             at = q * (q + 1) // 2
             own = _symmetric(tf.unstack(found[:at], num=at), q)
@@ -230,26 +226,59 @@ def meetings(index, t, cell):
     return blocks.stack(met)
 
 
-def reduce_rows(structure, index, rows, border, weight):
-    """All weighted statistics of some rows of a linear model, in any order.
+def reduce_rows(structure, index, rows, table, weight, maps):
+    """All weighted sums of some rows of a linear model, in any order.
 
     Parameters
     ----------
     structure : Structure
-    index, rows : dict
-    border : tensor of shape (n, p + 1)
-        The fixed columns and, last, the response.
+    index : dict
+    rows : dict
+        ``level`` and ``cell`` of `structure.rows_spec`.
+    table : tensor of shape (n, c)
+        Columns of which everything is made.
     weight : tensor of shape (n,)
+    maps : dict
+        ``border`` (c, p + 1) makes the fixed columns and the response of the table,
+        ``z`` the row values (c, q) of each factor.
 
     Returns
     -------
-    statistics : dict
-        See `structure.statistics_spec`, without the meetings.
+    sums : dict
+        See `structure.sums_spec`.
     """
-    weighted = weight[:, None] * border
-    matrices, sums = reduce(structure, index, rows, weight, weighted, is_sorted=False)
-    border = tf.matmul(border, weighted, transpose_a=True)
-    return {"border": border} | matrices | sums
+    rows, n_levels = prepared(structure, index, rows), index["n_levels"]
+    border = maps["border"]
+    z = [
+        [None] if plain else tf.unstack(tf.matmul(table, values), axis=1)
+        for plain, values in zip(structure.plain, maps["z"], strict=True)
+    ]
+    sums = {"own": (), "own_border": (), "link": ()}
+    for t in range(len(structure.chain)):
+        places = blocks.places_of(rows["level"][t])
+        found = [
+            blocks.scatter_at(table, places, n_levels[t], times(weight, a))
+            for a in z[t]
+        ]
+
+        def of(values, found=found):
+            parts = [tf.matmul(values, f, True, True) for f in found]
+            return blocks.stack(parts)
+
+        sums["own"] += (of(maps["z"][t]),)
+        sums["own_border"] += (of(border),)
+        for s in [s for a, s in structure.links() if a == t]:
+            sums["link"] += (of(maps["z"][s]),)
+    if structure.core:
+        sums |= _core_matrices(structure, index, rows, z, weight)
+        _, m = core_offsets(structure, n_levels)
+        core_border = tf.zeros([m, tf.shape(border)[1]], FLOAT)
+        for c, places in enumerate(rows["to_core"]):
+            for a, at in zip(z[len(structure.chain) + c], places, strict=True):
+                found = blocks.scatter_at(table, at, m, times(weight, a))
+                core_border += tf.matmul(found, border)
+        sums["core_border"] = core_border
+    return sums
 
 
 def merge(*parts):
@@ -258,11 +287,10 @@ def merge(*parts):
 
 
 def _nothing(structure, index, width):
-    """Statistics of no rows."""
+    """Sums of no rows."""
     n_levels, effects = index["n_levels"], list(enumerate(structure.chain))
     zeros = functools.partial(tf.zeros, dtype=FLOAT)
     out = {
-        "border": zeros([width, width]),
         "own": tuple(zeros([q, q, n_levels[t]]) for t, q in effects),
         "own_border": tuple(zeros([q, width, n_levels[t]]) for t, q in effects),
         "link": tuple(
@@ -281,44 +309,53 @@ def _nothing(structure, index, width):
     return out
 
 
+def _completed(structure, index, sums, maps, gram):
+    """Statistics with what is no sum over levels."""
+    border = maps["border"]
+    border = tf.matmul(border, tf.matmul(gram, border), transpose_a=True)
+    if structure.core:
+        sums |= {"met": meetings(index, 0, sums["cell"][0])}
+    return sums | {"border": border}
+
+
 def _signature(structure):
+    maps = {
+        "border": tf.TensorSpec([None, None], FLOAT),
+        "z": tuple(tf.TensorSpec([None, q], FLOAT) for q in structure.n_effects),
+    }
+    rows = rows_spec(structure)
     return [
         index_spec(structure),
-        rows_spec(structure),
+        {name: rows[name] for name in ("level", "cell")},
         tf.TensorSpec([None, None], FLOAT),
         vector(),
+        maps,
+        tf.TensorSpec([None, None], FLOAT),
     ]
-
-
-def _completed(structure, index, sums):
-    """Statistics with what is no sum over rows, but a product of such sums."""
-    if not structure.core:
-        return sums
-    return sums | {"met": meetings(index, 0, sums["cell"][0])}
 
 
 @functools.cache
 def compiled_reduce(structure):
-    """`reduce_rows`, completed, traced once for a structure."""
+    """Statistics of all rows at once, traced once for a structure."""
 
-    def call(index, rows, border, weight):
-        sums = reduce_rows(structure, index, rows, border, weight)
-        return _completed(structure, index, sums)
+    def call(index, rows, table, weight, maps, gram):
+        sums = reduce_rows(structure, index, rows, table, weight, maps)
+        return _completed(structure, index, sums, maps, gram)
 
     return graph(call, _signature(structure))
 
 
 @functools.cache
 def compiled_chunks(structure):
-    """`reduce_rows` of so many rows at a time, traced once for a structure."""
+    """Statistics of so many rows at a time, traced once for a structure."""
 
-    def call(index, rows, border, weight, chunk):
+    def call(index, rows, table, weight, maps, gram, chunk):
         n = tf.shape(weight)[0]
 
         def add(start, sums):
             some = slice(start, start + chunk)
             here = tf.nest.map_structure(lambda a: a[some], rows)
-            part = reduce_rows(structure, index, here, border[some], weight[some])
+            part = reduce_rows(structure, index, here, table[some], weight[some], maps)
             return start + chunk, merge(sums, part)
 
         spec = sums_spec(structure)
@@ -327,18 +364,27 @@ def compiled_chunks(structure):
         _, sums = tf.while_loop(
             lambda start, _: start < n,
             add,
-            (tf.constant(0), _nothing(structure, index, tf.shape(border)[1])),
+            (tf.constant(0), _nothing(structure, index, tf.shape(maps["border"])[1])),
             shape_invariants=(tf.TensorShape([]), shapes),
             parallel_iterations=2,
         )
-        return _completed(structure, index, sums)
+        return _completed(structure, index, sums, maps, gram)
 
     return graph(call, [*_signature(structure), tf.TensorSpec([], INT)])
 
 
-def reduce_in_chunks(structure, index, rows, border, weight, chunk):
-    """Statistics of all rows, `chunk` rows at a time."""
+def reduce_in_chunks(structure, index, rows, table, weight, maps, gram, chunk):
+    """Statistics (`structure.statistics_spec`) of all rows, `chunk` rows at a time.
+
+    Parameters
+    ----------
+    structure, index, rows, table, weight, maps
+        See `reduce_rows`.
+    gram : tensor of shape (c, c)
+        Weighted products of the table's columns.
+    chunk : int
+    """
     if len(weight) <= chunk:
-        return compiled_reduce(structure)(index, rows, border, weight)
+        return compiled_reduce(structure)(index, rows, table, weight, maps, gram)
     chunk = tf.constant(chunk, INT)
-    return compiled_chunks(structure)(index, rows, border, weight, chunk)
+    return compiled_chunks(structure)(index, rows, table, weight, maps, gram, chunk)

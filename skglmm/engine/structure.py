@@ -164,6 +164,7 @@ def index_spec(structure):
 def statistics_spec(structure):
     """Signature of the block statistics of a linear model."""
     spec = sums_spec(structure)
+    spec["border"] = tf.TensorSpec([None, None], FLOAT)
     if structure.core:
         q = structure.chain[0]
         spec["met"] = tf.TensorSpec([q * (q + 1) // 2, None], FLOAT)
@@ -171,9 +172,8 @@ def statistics_spec(structure):
 
 
 def sums_spec(structure):
-    """The part of it that consists of sums over rows."""
+    """The part of it that consists of sums over the rows of levels."""
     spec = {
-        "border": tf.TensorSpec([None, None], FLOAT),
         "own": tuple(tf.TensorSpec([q, q, None], FLOAT) for q in structure.chain),
         "own_border": tuple(
             tf.TensorSpec([q, None, None], FLOAT) for q in structure.chain

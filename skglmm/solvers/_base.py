@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skglmm._design import GroupedDesign
+from skglmm._linear_table import LinearTable, of_coded
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,16 @@ class Problem:
     Parameters
     ----------
     design : GroupedDesign
-    border : ndarray of shape (n_rows, p + 1)
+    border : ndarray of shape (n_rows, p + 1) or None
         Fixed columns, orthonormal under the weights, and last the target, for the
         linear model less its offset and least-squares fit.
     z : tuple of ndarray of shape (n_rows, q) or None
         Row values of each factor's effects; None for an intercept alone.
     weight : ndarray of shape (n_rows,)
         Frequencies.
+    table : LinearTable or None
+        For a linear model with a dense core or none: takes the place of `border` and
+        `z`, which are None then.
     scale : float, default=0.0
         Size of the target as the user gave it (linear model), to tell a residual from
         a rounding error.
@@ -48,9 +52,10 @@ class Problem:
     """
 
     design: GroupedDesign
-    border: np.ndarray
-    z: tuple
+    border: np.ndarray | None
+    z: tuple | None
     weight: np.ndarray
+    table: LinearTable | None = None
     scale: float = 0.0
     family: str = "gaussian"
     offset: np.ndarray | None = None
@@ -61,6 +66,24 @@ class Problem:
     recodings: tuple = ()
     seed: int = 0
     watch: object = None
+
+    @property
+    def n_border(self):
+        """Number of fixed columns, and one for the target."""
+        return (self.border if self.table is None else self.table.border).shape[1]
+
+    @property
+    def mean_square(self):
+        """Mean of the squared target of a linear model."""
+        if self.table is not None:
+            return self.table.mean_square
+        return np.mean(self.border[:, -1] ** 2)
+
+    def linear_table(self):
+        """The table of a linear model."""
+        if self.table is not None:
+            return self.table
+        return of_coded(self.border, self.z, self.weight)
 
 
 @dataclass(frozen=True)

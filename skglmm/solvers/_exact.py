@@ -2,8 +2,6 @@
 
 from contextlib import contextmanager
 
-import numpy as np
-
 from skglmm.solvers._base import Solution, cross_covariances
 from skglmm.solvers._search import begin, minimize, singular_factors
 
@@ -13,9 +11,9 @@ def open_objective(problem, device):
     """The session of a linear model and its criterion."""
     from skglmm.engine import linear, session
 
-    run = session.Session(problem.design, device, problem.border.shape[1])
+    run = session.Session(problem.design, device, problem.n_border)
     with run:
-        statistics = run.statistics(problem.border, problem.weight, problem.z)
+        statistics = run.statistics(problem.linear_table(), problem.weight)
         data = (
             run.index,
             statistics,
@@ -51,7 +49,7 @@ def solution(problem, best, out):
     half = out["fixed"]["half"]
     factors = out["factors"]
     outcome = best["outcome"]
-    negligible = 1e-18 * problem.scale**2 + 1e-12 * np.mean(problem.border[:, -1] ** 2)
+    negligible = 1e-18 * problem.scale**2 + 1e-12 * problem.mean_square
     if outcome is None and (sigma2 <= negligible or problem.scale == 0.0):
         outcome = (
             "the residual variance is estimated as zero, because the groups and "

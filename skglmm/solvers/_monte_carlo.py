@@ -213,7 +213,7 @@ def solve_linear_sampled(problem, solver):
         sampler = samplers.ExactSampler(
             run,
             objective.data,
-            problem.border.shape[1] - 1,
+            problem.n_border - 1,
             out["factors"],
             solver.n_samples,
             rng,
