@@ -120,7 +120,7 @@ def test_a_linear_fit_can_be_interrupted(monkeypatch, capsys):
 
 def test_before_the_first_evaluation_there_is_nothing_to_keep(outcomes, monkeypatch):
     class Hasty(Progress):
-        def needed(self, n_rows):
+        def needed(self, *size):
             return True
 
         def step(self, value=np.nan):
