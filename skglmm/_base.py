@@ -1,5 +1,6 @@
 """The one path from a table to fitted attributes."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from numbers import Integral
 
@@ -45,9 +46,13 @@ from skglmm._progress import CallbackSupportMixin, Progress, with_callbacks
 from skglmm._report import redundant, report, separated_columns
 from skglmm._summary import SummaryMixin
 from skglmm._table import Table, plain
+from skglmm._threads import one_blas_thread
 from skglmm._updating import UpdateMixin
 from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
+
+# Columns up to which products of them are too small for several threads.
+_NARROW = 64
 
 
 class BaseMixedModel(
@@ -155,6 +160,11 @@ class BaseMixedModel(
             If a column is unknown or holds what it must not hold, if a label is
             missing, or if a factor cannot be estimated from these rows.
         """
+        width = np.shape(X)[-1] if hasattr(X, "shape") else 0
+        with one_blas_thread() if width <= _NARROW else nullcontext():
+            return self._fit(X, y, sample_weight, groups)
+
+    def _fit(self, X, y, sample_weight, groups):
         progress = Progress(self)
         progress.begin(X, y)
         progress.phase("reading the columns")

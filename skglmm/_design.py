@@ -354,6 +354,7 @@ def _index(factors, plan, meets):
     index |= {
         "cell_level": tuple(cells[t][0] for t in chain),
         "cell_column": tuple(cells[t][1] for t in chain),
+        "cell_place": tuple(np.stack(cells[t], 1).astype(np.int64) for t in chain),
         "cell_up": tuple(
             np.searchsorted(
                 key[s], above[t, s][cells[t][0]].astype(np.int64) * m + cells[t][1]
@@ -370,6 +371,8 @@ def _index(factors, plan, meets):
             "heavy_level",
             "heavy_cell",
             "heavy_place",
+            "cell_light",
+            "cell_heavy",
         ),
         zip(*pairs, strict=True),
         strict=False,
@@ -383,7 +386,9 @@ def _pairs(level, column, n_levels, m):
 
     Returns the pairs (a, b), a < b, of cells in one light level, as a table and by
     side, each with its level and its place in the core's upper triangle; then the heavy
-    levels, their cells and where these land in a table of dense rows.
+    levels, their cells and where these land in a table of dense rows; then for every
+    cell its column, or m if its level is heavy, and its place in that table, or the
+    table's length if it is not.
     """
     degree = np.bincount(level, minlength=n_levels)
     is_heavy = degree > HEAVY_SHARE * m
@@ -408,6 +413,8 @@ def _pairs(level, column, n_levels, m):
     row = np.zeros(n_levels, dtype=np.int64)
     row[heavy_level] = np.arange(len(heavy_level))
     heavy_place = row[level[heavy_cell]] * m + column[heavy_cell]
+    in_table = np.full(len(level), len(heavy_level) * m)
+    in_table[heavy_cell] = heavy_place
     return (
         pair,
         first,
@@ -416,4 +423,6 @@ def _pairs(level, column, n_levels, m):
         heavy_level,
         heavy_cell,
         heavy_place.astype(np.int32),
+        np.where(is_heavy[level], np.int32(m), column).astype(np.int32),
+        in_table.astype(np.int32),
     )

@@ -75,23 +75,23 @@ class Inner:
     def solve(self, index, data, factors, weight, response):
         """Kernel at given row weights, for columns W X and a weighted response."""
         x = data["X"]
-        columns = tf.concat([weight[:, None] * x, response[:, None]], 1)
         matrices, sums = statistics.reduce(
-            self.structure, index, data["rows"], weight, columns
+            self.structure, index, data["rows"], weight, x, response[:, None]
         )
         state = kernel.factorize(self.structure, index, matrices, factors)
         effects, scores, spherical, explained = kernel.project(
             self.structure, index, state, sums
         )
-        border = tf.matmul(x, columns, transpose_a=True)
+        turned = data["X'"] if "X'" in data else tf.transpose(x)
+        normal = tf.matmul(weight * turned, x)
         p = tf.shape(x)[1]
         explained += tf.zeros([p + 1, p + 1], FLOAT)
         ridge = RIDGE * tf.eye(p, dtype=FLOAT)
         left = {
-            "alone": border[:, :p] + ridge,
-            "normal": border[:, :p] - explained[:p, :p] + ridge,
+            "alone": normal + ridge,
+            "normal": normal - explained[:p, :p] + ridge,
         }
-        right = border[:, p:] - explained[:p, p:]
+        right = tf.linalg.matvec(turned, response)[:, None] - explained[:p, p:]
         return state, effects, scores, spherical, left, right
 
     def newton(self, index, data, factors, weight, response, s, tol):
@@ -162,8 +162,7 @@ class Inner:
             See `kernel.factorize`.
         """
         structure, rows_ = self.structure, data["rows"]
-        columns = weight[:, None] * data["X"]
-        matrices, sums = statistics.reduce(structure, index, rows_, weight, columns)
+        matrices, sums = statistics.reduce(structure, index, rows_, weight, data["X"])
         state = kernel.factorize(structure, index, matrices, factors)
         effects, _, spherical, _ = kernel.project(structure, index, state, sums)
         return tuple(effects), tuple(spherical), state
@@ -206,9 +205,9 @@ class Inner:
         if not self.spread:
             tol = _MODE * tf.minimum(tol, tol * tol)
         structure, n_levels = self.structure, index["n_levels"]
-        rows_ = statistics.prepared(structure, index, data["rows"])
-        data = data | {"rows": rows_}
         offset, x = data["offset"], data["X"]
+        rows_ = statistics.prepared(structure, index, data["rows"], x)
+        data = data | {"rows": rows_, "X'": tf.transpose(x)}
         sizes = list(enumerate(structure.n_effects))
         _, score, weight = self.terms(data, start["eta"], start["variance"], nodes)
         p = tf.shape(x)[1]

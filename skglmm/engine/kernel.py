@@ -62,6 +62,30 @@ def _core_sandwich(structure, n_levels, factors, a, *, adjoint):
     return half, _core_apply(structure, n_levels, factors, half, adjoint=adjoint)
 
 
+def _cells(index, t, cell, m):
+    """The cells as one sparse matrix (J, m) an effect."""
+    shape = tf.cast(tf.stack([index["n_levels"][t], m]), tf.int64)
+    return [
+        tf.SparseTensor(index["cell_place"][t], values, shape)
+        for values in tf.unstack(cell, num=cell.shape[0])
+    ]
+
+
+def _from_core(cells, x):
+    """B x by level, (q, c, J), for the `_cells` B and core columns x (m, c)."""
+    met = [tf.sparse.sparse_dense_matmul(b, x) for b in cells]
+    return blocks.stack([tf.transpose(part) for part in met])
+
+
+def _to_core(cells, v):
+    """B'v, (m, c), for the `_cells` B and v by level (q, c, J)."""
+    met = [
+        tf.sparse.sparse_dense_matmul(b, tf.transpose(v[i]), adjoint_a=True)
+        for i, b in enumerate(cells)
+    ]
+    return met[0] if len(met) == 1 else tf.add_n(met)
+
+
 def _by_place(index, t, met, m):
     """The meetings as sparse matrices (J, m m) with their effects, {(i, k): matrix}."""
     shape = tf.cast(tf.stack([index["n_levels"][t], m * m]), tf.int64)
@@ -225,11 +249,7 @@ def project(structure, index, state, sums):
             lifted = blocks.product_tn(state["link"][t, s], gained)
             own_border[s] -= blocks.total(lifted, parent[t, s], n_levels[s])
         if structure.core:
-            seen = _gather(gained, index["cell_level"][t])
-            pushed = tf.reduce_sum(state["cell"][t][:, None] * seen, 0)
-            core_border -= blocks.scatter(
-                tf.transpose(pushed), index["cell_column"][t], m
-            )
+            core_border -= _to_core(_cells(index, t, state["cell"][t], m), gained)
 
     effects, scores, spherical = ([None] * n_chain for _ in range(3))
     core_effects, core_scores, core_spherical = [], [], []
@@ -249,11 +269,7 @@ def project(structure, index, state, sums):
             above = _gather(effects[s], parent[t, s])
             rest -= blocks.product(state["link"][t, s], above)
         if structure.core:
-            at, column = index["cell_level"][t], index["cell_column"][t]
-            above = tf.transpose(tf.gather(solved, column))
-            rest -= blocks.total(
-                state["cell"][t][:, None] * above[None], at, tf.shape(rest)[2]
-            )
+            rest -= _from_core(_cells(index, t, state["cell"][t], m), solved)
         effects[t] = blocks.product(state["gain"][t], rest)
         scores[t] = rest - blocks.product(state["own"][t], effects[t])
         spherical[t] = blocks.product(state["lift"][t], rest)
@@ -295,12 +311,9 @@ def across(structure, index, matrices, values):
     core = tf.matmul(upper, x) + tf.matmul(upper, x, transpose_a=True)
     core -= tf.linalg.diag_part(upper)[:, None] * x
     for t in range(n_chain):
-        at, column = index["cell_level"][t], index["cell_column"][t]
-        cell = matrices["cell"][t][:, None]
-        above = tf.transpose(tf.gather(x, column))
-        own[t] += blocks.total(cell * above[None], at, n_levels[t])
-        met = tf.reduce_sum(cell * _gather(values[t], at), 0)
-        core += blocks.scatter(tf.transpose(met), column, m)
+        cells = _cells(index, t, matrices["cell"][t], m)
+        own[t] += _from_core(cells, x)
+        core += _to_core(cells, values[t])
     return {"own_border": tuple(own), "core_border": core}
 
 
@@ -338,10 +351,8 @@ def lift(structure, index, state, z):
             above = _gather(effects[s], parent[t, s])
             met.append(blocks.product(state["link"][t, s], above))
         if structure.core:
-            at, column = index["cell_level"][t], index["cell_column"][t]
-            above = tf.transpose(tf.gather(scaled, column))
-            n = tf.shape(own)[2]
-            met.append(blocks.total(state["cell"][t][:, None] * above[None], at, n))
+            cells = _cells(index, t, state["cell"][t], tf.shape(scaled)[0])
+            met.append(_from_core(cells, scaled))
         if met:
             own -= blocks.product(state["lift"][t], tf.add_n(met))
         u[t] = own
@@ -378,11 +389,8 @@ def fold(structure, index, state, g):
             met = blocks.total(met, parent[t, s], n_levels[s])
             rest[s] -= blocks.left(tf.transpose(factors[s]), met)
         if structure.core:
-            seen = _gather(pushed, index["cell_level"][t])
-            met = tf.reduce_sum(state["cell"][t][:, None] * seen, 0)
-            below += blocks.scatter(
-                tf.transpose(met), index["cell_column"][t], tf.shape(core)[0]
-            )
+            cells = _cells(index, t, state["cell"][t], tf.shape(core)[0])
+            below += _to_core(cells, pushed)
     if structure.core:
         core -= _core_apply(structure, n_levels, factors, below, adjoint=True)
         core = tf.linalg.triangular_solve(state["lower"], core)
@@ -416,26 +424,20 @@ def _within(index, t, cell, flat, dense_covariance, seen_heavy):
     seen_heavy : list of (n_heavy, m) tensors
         Dense rows times the covariance.
     """
-    n_cells = tf.shape(cell)[1]
+    n_cells, zero = tf.shape(cell)[1], tf.zeros([1], cell.dtype)
     shape = tf.cast(tf.stack([n_cells, n_cells]), tf.int64)
     weight = tf.gather(flat, index["pair_place"][t][:, 1])
     pairs = tf.SparseTensor(index["pair"][t], weight, shape)
     columns = tf.transpose(cell)
     met = tf.sparse.sparse_dense_matmul(pairs, columns)
     met += tf.sparse.sparse_dense_matmul(pairs, columns, adjoint_a=True)
-    at_heavy = index["heavy_cell"][t][:, None]
-    own = _gather(tf.linalg.diag_part(dense_covariance), index["cell_column"][t])
-    own = tf.tensor_scatter_nd_update(
-        own, at_heavy, tf.zeros_like(own[: tf.shape(at_heavy)[0]])
-    )
-    met = tf.transpose(met) + own * cell
+    own = tf.concat([tf.linalg.diag_part(dense_covariance), zero], 0)
+    met = tf.transpose(met) + _gather(own, index["cell_light"][t]) * cell
     dense_rows = [
-        tf.gather(tf.reshape(row, [-1]), index["heavy_place"][t]) for row in seen_heavy
+        _gather(tf.concat([tf.reshape(row, [-1]), zero], 0), index["cell_heavy"][t])
+        for row in seen_heavy
     ]
-    met = tf.tensor_scatter_nd_add(
-        tf.transpose(met), at_heavy, blocks.stack(dense_rows, 1)
-    )
-    return tf.transpose(met)
+    return met + blocks.stack(dense_rows)
 
 
 def _spread(index, t, state, covered, seen_heavy):

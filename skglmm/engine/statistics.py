@@ -46,24 +46,41 @@ def times(*vectors):
     return out
 
 
-def _segments(table, ids, n):
-    """Sums (columns, n) of the rows of a table over sorted ids."""
-    sums = tf.math.segment_sum(table, ids)
-    return tf.transpose(tf.pad(sums, [[0, n - tf.shape(sums)[0]], [0, 0]]))
+def _layout(structure, t):
+    """What a row gives to the matrices of chain factor t.
+
+    Returns
+    -------
+    columns : list of (r, i) or None
+        Effect i of factor r; None stands for ones.
+    first : dict
+        The first column of factor t, and of each of its parents.
+    """
+    columns, first = [], {}
+    for r in [t, *(s for a, s in structure.links() if a == t)]:
+        own = [(r, i) for i in range(structure.n_effects[r])]
+        if structure.plain[r]:
+            own = [None]
+        if own[0] not in columns:
+            columns += own
+        first[r] = columns.index(own[0])
+    return columns, first
 
 
-def _symmetric(upper, q):
-    """(q, q, J) from the entries (i, k), i <= k, in a list of vectors."""
-    entries = iter(upper)
-    full = [[None] * q for _ in range(q)]
-    for i in range(q):
-        for k in range(i, q):
-            full[i][k] = full[k][i] = next(entries)
-    return blocks.grid(full)
+def _table(structure, rows, t, x):
+    """The columns of `_layout`, and those of x."""
+    n = tf.shape(rows["level"][t])[0]
+    ones = tf.ones([n, 1], FLOAT)
+    columns, _ = _layout(structure, t)
+    parts = [
+        ones if c is None else rows["z"][c[0]][:, c[1] : c[1] + 1] for c in columns
+    ]
+    parts += [] if x is None else [x]
+    return parts[0] if len(parts) == 1 else tf.concat(parts, 1)
 
 
-def reduce(structure, index, rows, weight=None, values=None):
-    """Z'WZ by blocks and Z'D by levels, in one pass over sorted rows.
+def reduce(structure, index, rows, weight=None, x=None, values=None):
+    """Z'WZ by blocks, and by levels Z'WX and Z'D, in one pass over the rows.
 
     Parameters
     ----------
@@ -72,6 +89,8 @@ def reduce(structure, index, rows, weight=None, values=None):
         See `structure.index_spec` and `structure.rows_spec`.
     weight : tensor of shape (n,), optional
         W; without it there is no Z'WZ.
+    x : tensor of shape (n, p), optional
+        X, for which there must be weights.
     values : tensor of shape (n, c), optional
         D, dense columns that carry their weights already.
 
@@ -82,50 +101,53 @@ def reduce(structure, index, rows, weight=None, values=None):
         level with its parents and ``cell`` with the core columns it touches; ``core``
         is the upper triangle of the core's own matrix, row by row.
     sums : dict
-        With `values`: ``own_border``, a (q, c, J) tensor for each chain factor, and
-        with a core ``core_border`` (m, c).
+        With `x` or `values`: ``own_border``, a (q, p + c, J) tensor for each chain
+        factor, and with a core ``core_border`` (m, p + c).
     """
-    rows = prepared(structure, index, rows)
-    n_levels, width = index["n_levels"], 0
+    rows = prepared(structure, index, rows, x)
+    n_levels = index["n_levels"]
     z = [row_values(structure, rows, r) for r in range(len(structure.n_effects))]
     matrices, sums = {"own": (), "link": ()}, {"own_border": ()}
     for t, q in enumerate(structure.chain):
-        parents = [s for a, s in structure.links() if a == t]
-        products, table = [], []
+        border = []
+
+        def summed(table, weight, t=t):
+            by_effect = [
+                blocks.scatter_at(
+                    table, rows["to_level"][t], n_levels[t], times(weight, a)
+                )
+                for a in z[t]
+            ]
+            return blocks.stack([tf.transpose(a) for a in by_effect])
+
         if weight is not None:
-            pairs = [(a, b) for i, a in enumerate(z[t]) for b in z[t][i:]]
-            pairs += [(a, b) for s in parents for a in z[t] for b in z[s]]
-            products = [times(weight, a, b) for a, b in pairs]
-            table.append(blocks.stack(products, 1))
+            columns, first = _layout(structure, t)
+            found = summed(rows["table"][t], weight)
+            for r, at in first.items():
+                k = structure.chain[r]
+                part = tf.ensure_shape(found[:, at : at + k], [q, k, None])
+                matrices["own" if r == t else "link"] += (part,)
+            border += [] if x is None else [found[:, len(columns) :]]
         if values is not None:
-            width = tf.shape(values)[1]
-            table += [values if a is None else values * a[:, None] for a in z[t]]
-        table = table[0] if len(table) == 1 else tf.concat(table, axis=1)
-        found = _segments(table, rows["level"][t], n_levels[t])
-        if weight is not None:
-            at = q * (q + 1) // 2
-            own = _symmetric(tf.unstack(found[:at], num=at), q)
-            matrices["own"] += (own,)
-            for s in parents:
-                shape = [q, structure.chain[s], n_levels[t]]
-                size = shape[0] * shape[1]
-                matrices["link"] += (tf.reshape(found[at : at + size], shape),)
-                at += size
-        if values is not None:
-            border = tf.reshape(found[len(products) :], [q, width, n_levels[t]])
-            sums["own_border"] += (border,)
-    matrices = {} if weight is None else matrices
-    sums = {} if values is None else sums
+            border.append(summed(values, None))
+        if border:
+            sums["own_border"] += (
+                border[0] if len(border) == 1 else tf.concat(border, 1),
+            )
     if structure.core and weight is not None:
         matrices |= _core_matrices(structure, index, rows, z, weight)
-    if structure.core and values is not None:
-        sums["core_border"] = _core_sums(structure, index, rows, z, values)
+    if structure.core:
+        parts = [] if x is None else [_core_sums(structure, index, rows, z, x, weight)]
+        if values is not None:
+            parts.append(_core_sums(structure, index, rows, z, values))
+        if parts:
+            sums["core_border"] = parts[0] if len(parts) == 1 else tf.concat(parts, 1)
     return matrices, sums
 
 
 def reduce_matrices(structure, index, rows, weight):
     """The matrices of `reduce` alone."""
-    return reduce(structure, index, rows, weight=weight)[0]
+    return reduce(structure, index, rows, weight)[0]
 
 
 def reduce_dense(structure, index, rows, values):
@@ -133,14 +155,23 @@ def reduce_dense(structure, index, rows, values):
     return reduce(structure, index, rows, values=values)[1]
 
 
-def prepared(structure, index, rows):
+def prepared(structure, index, rows, x=None):
     """The rows with what `reduce` would otherwise work out each time.
 
-    With a core: ``column``, the core column that each core effect of a row falls into,
-    by factor and effect; ``to_core`` and ``to_cell``, the same and the cells as places
-    for `blocks.scatter_at`.
+    ``to_level``, the levels as places for `blocks.scatter_at`; ``table``, the columns
+    that are summed over them, by chain factor. With a core: ``column``, the core column
+    that each core effect of a row falls into, by factor and effect; ``to_core`` and
+    ``to_cell``, the same and the cells as places.
     """
-    if not structure.core or "column" in rows:
+    if structure.iterative or "to_level" in rows:
+        return rows
+    chain = range(len(structure.chain))
+    rows = rows | {
+        "to_level": [blocks.places_of(rows["level"][t]) for t in chain],
+    }
+    if "z" in rows:
+        rows["table"] = [_table(structure, rows, t, x) for t in chain]
+    if not structure.core:
         return rows
     offsets, _ = core_offsets(structure, index["n_levels"])
     column = [
@@ -191,15 +222,15 @@ def _core_matrices(structure, index, rows, z, weight):
     return {"cell": tuple(cells), "core": core}
 
 
-def _core_sums(structure, index, rows, z, values):
+def _core_sums(structure, index, rows, z, values, weight=None):
     """``core_border`` of `reduce`."""
     _, m = core_offsets(structure, index["n_levels"])
-    total = tf.zeros([m, tf.shape(values)[1]], FLOAT)
-    for c in range(len(structure.core)):
-        for i, a in enumerate(z[len(structure.chain) + c]):
-            value = values if a is None else values * a[:, None]
-            total += blocks.scatter_at(value, rows["to_core"][c][i], m)
-    return total
+    parts = [
+        blocks.scatter_at(values, at, m, times(weight, a))
+        for c, places in enumerate(rows["to_core"])
+        for a, at in zip(z[len(structure.chain) + c], places, strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else tf.add_n(parts)
 
 
 def meetings(index, t, cell):
@@ -255,7 +286,7 @@ def reduce_rows(structure, index, rows, table, weight, maps):
     ]
     sums = {"own": (), "own_border": (), "link": ()}
     for t in range(len(structure.chain)):
-        places = blocks.places_of(rows["level"][t])
+        places = rows["to_level"][t]
         found = [
             blocks.scatter_at(table, places, n_levels[t], times(weight, a))
             for a in z[t]
@@ -271,13 +302,8 @@ def reduce_rows(structure, index, rows, table, weight, maps):
             sums["link"] += (of(maps["z"][s]),)
     if structure.core:
         sums |= _core_matrices(structure, index, rows, z, weight)
-        _, m = core_offsets(structure, n_levels)
-        core_border = tf.zeros([m, tf.shape(border)[1]], FLOAT)
-        for c, places in enumerate(rows["to_core"]):
-            for a, at in zip(z[len(structure.chain) + c], places, strict=True):
-                found = blocks.scatter_at(table, at, m, times(weight, a))
-                core_border += tf.matmul(found, border)
-        sums["core_border"] = core_border
+        found = _core_sums(structure, index, rows, z, table, weight)
+        sums["core_border"] = tf.matmul(found, border)
     return sums
 
 

@@ -103,7 +103,8 @@ def rows_spec(structure):
     """Signature of the rows: what they say about the random effects.
 
     Those of generalised models, which are read again and again, are sorted by the
-    chain's last factor, then the one before it, and so on.
+    chain's last factor, then the one before it, and so on, so that what belongs
+    together is near.
     """
     chain = range(len(structure.chain))
     return {
@@ -149,6 +150,9 @@ def index_spec(structure):
         spec |= {
             "cell_level": tuple(vector(INT) for _ in chain),
             "cell_column": tuple(vector(INT) for _ in chain),
+            "cell_place": tuple(tf.TensorSpec([None, 2], tf.int64) for _ in chain),
+            "cell_light": tuple(vector(INT) for _ in chain),
+            "cell_heavy": tuple(vector(INT) for _ in chain),
             "cell_up": tuple(vector(INT) for _ in structure.links()),
             "pair": tuple(tf.TensorSpec([None, 2], tf.int64) for _ in chain),
             "pair_first": tuple(vector(INT) for _ in chain),
