@@ -11,8 +11,7 @@ from contextlib import contextmanager
 
 from threadpoolctl import ThreadpoolController
 
-_lock = threading.Lock()
-_users, _limit = 0, None
+_held = threading.Lock()
 
 
 @functools.cache
@@ -24,18 +23,14 @@ def _controller():
 def one_blas_thread():
     """Context in which numpy's matrix products use one thread.
 
-    The number of threads belongs to the process: the last of several fits at a time
-    sets it back.
+    The number of threads belongs to the process, and OpenBLAS lets only the thread that
+    has changed it change it back: while one fit holds it, others leave it alone.
     """
-    global _users, _limit
-    with _lock:
-        _users += 1
-        if _users == 1:
-            _limit = _controller().limit(limits=1, user_api="blas")
-    try:
+    if not _held.acquire(blocking=False):
         yield
+        return
+    try:
+        with _controller().limit(limits=1, user_api="blas"):
+            yield
     finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                _limit.restore_original_limits()
+        _held.release()

@@ -50,8 +50,9 @@ def columns(factor, z):
 def cross_covariance(problem, solution):
     """-(Z'WZ + Sigma^-1)^-1 Z'WX Cov(beta), cut into the levels of each factor."""
     factors = problem.design.factors
-    X, W = problem.border[:, :-1], problem.weight
-    Z = np.hstack([columns(*part) for part in zip(factors, problem.z, strict=True)])
+    (border, z), W = problem.rows(), problem.weight
+    X = border[:, :-1]
+    Z = np.hstack([columns(*part) for part in zip(factors, z, strict=True)])
     prior = block_diag(
         *[
             np.kron(np.eye(factor.n_levels), sigma)

@@ -27,8 +27,8 @@ class Problem:
     weight : ndarray of shape (n_rows,)
         Frequencies.
     table : LinearTable or None
-        For a linear model with a dense core or none: takes the place of `border` and
-        `z`, which are None then.
+        For a linear model with a dense core or none: may take the place of `border` and
+        `z`, which are None then; `rows` gives them all the same.
     scale : float, default=0.0
         Size of the target as the user gave it (linear model), to tell a residual from
         a rounding error.
@@ -78,6 +78,17 @@ class Problem:
         if self.table is not None:
             return self.table.mean_square
         return np.mean(self.border[:, -1] ** 2)
+
+    def rows(self):
+        """`border` and `z`, whichever way the problem holds them."""
+        if self.table is None:
+            return self.border, self.z
+        values = self.table.values
+        z = tuple(
+            None if factor.plain else values @ z
+            for factor, z in zip(self.design.factors, self.table.z, strict=True)
+        )
+        return values @ self.table.border, z
 
     def linear_table(self):
         """The table of a linear model."""
