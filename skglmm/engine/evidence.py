@@ -37,7 +37,7 @@ def _at_mode(inner, index, data, theta, aux, tol):
     terms = covariance_terms(structure, factors, list(end["scores"]), info)
     return {
         "value": end["value"] + state["log_det"],
-        "fixed_point": terms["evidence"],
+        "fixed_point": terms["evidence"](),
         "aux": {
             "coef": end["coef"],
             "spherical": end["spherical"],
@@ -60,11 +60,11 @@ def _averaged(inner, index, data, nodes, theta, aux, tol):
     blank = variational.blank_estimates(inner.structure, index, tf.shape(data["X"])[1])
     aux = aux | {"turns": tf.constant(0, INT), "estimates": blank}
     out = variational.evaluate(inner, index, data, nodes, theta, aux, tol)
-    left = tf.linalg.matvec(out["inverse"], out["gradient"])
+    left = tf.linalg.matvec(out["inverse"](), out["gradient"])
     names = ("coef", "spherical", "variance", "eta")
     return {
         "value": out["value"],
-        "fixed_point": out["fixed_point"],
+        "fixed_point": out["fixed_point"](),
         "left": 0.5 * tf.reduce_sum(left * out["gradient"]),
         "aux": {name: out["aux"][name] for name in names},
         "estimates": out["aux"]["estimates"],

@@ -30,14 +30,14 @@ def covariance_terms(structure, factors, scores, information, known=None, scale=
     Returns
     -------
     terms : dict
-        ``gradient`` (k,); ``pull`` (k,), the part of it that comes from K; ``metric``
-        (k, k), the expected information with levels independent of each other;
-        ``evidence`` (k,), the next point of the evidence fixed point; ``by_factor``,
-        the two parts K_r T_r and H_r T_r; ``counts``, the effective number of
-        parameters of each factor, tr(T' K T).
+        ``gradient`` (k,); ``pull`` (k,), the part of it that comes from K;
+        ``by_factor``, the two parts K_r T_r and H_r T_r; ``counts``, the effective
+        number of parameters of each factor, tr(T' K T); and as functions ``metric``
+        (k, k), the expected information with levels independent of each other, and
+        ``evidence`` (k,), the next point of the evidence fixed point.
     """
     n_chain = len(structure.chain)
-    squares, counts, slopes, pulls, metrics, by_factor = [], [], [], [], [], []
+    squares, counts, slopes, pulls, infos, by_factor = [], [], [], [], [], []
     for r, t in enumerate(factors):
         if r < n_chain:
             info = information[r] if known is None else information[r] - known[r]
@@ -55,12 +55,21 @@ def covariance_terms(structure, factors, scores, information, known=None, scale=
         by_factor.append((info_t, outer_t))
         slopes.append(2.0 * (info_t - outer_t))
         pulls.append(2.0 * info_t)
-        metrics.append(_metric(structure.covariance[r], t, info))
+        infos.append(info)
+
+    def metric():
+        kinds = structure.covariance
+        parts = [_metric(*part) for part in zip(kinds, factors, infos, strict=True)]
+        return _block_diagonal(parts)
+
+    def evidence():
+        return covariance.evidence_step(structure, factors, counts, squares)
+
     return {
         "gradient": covariance.pull_back(structure, slopes),
         "pull": covariance.pull_back(structure, pulls),
-        "metric": _block_diagonal(metrics),
-        "evidence": covariance.evidence_step(structure, factors, counts, squares),
+        "metric": metric,
+        "evidence": evidence,
         "by_factor": by_factor,
         "counts": [tf.linalg.trace(c) for c in counts],
     }

@@ -352,10 +352,15 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
     contrast = tf.concat([-newton, tf.ones([1], FLOAT)], 0)
     h = [tf.tensordot(s, contrast, [[1], [0]]) for s in scores]
     terms = covariance_terms(structure, factors, h, info)
-    inverse_theta = optimizers.inverse_metric(
-        terms["metric"], tf.reduce_sum(data["weight"])
-    )
-    inverse_coef = 0.5 * tf.linalg.cholesky_solve(lower, tf.eye(p, dtype=FLOAT))
+
+    def inverse():
+        by_coef = 0.5 * tf.linalg.cholesky_solve(lower, tf.eye(p, dtype=FLOAT))
+        by_theta = optimizers.inverse_metric(
+            terms["metric"](), tf.reduce_sum(data["weight"])
+        )
+        upper = tf.pad(by_coef, [[0, 0], [0, k]])
+        return tf.concat([upper, tf.pad(by_theta, [[0, 0], [p, 0]])], 0)
+
     return {
         "value": direct.value,
         "slack": tf.sqrt(end["slack"]),
@@ -363,14 +368,8 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
         "gradient": tf.concat(
             [gradient_coef, covariance.pull_back(structure, d_factors)], 0
         ),
-        "inverse": tf.concat(
-            [
-                tf.pad(inverse_coef, [[0, 0], [0, k]]),
-                tf.pad(inverse_theta, [[0, 0], [p, 0]]),
-            ],
-            0,
-        ),
-        "fixed_point": tf.concat([newton, terms["evidence"]], 0),
+        "inverse": inverse,
+        "fixed_point": lambda: tf.concat([newton, terms["evidence"]()], 0),
         "aux": {
             "coef": coef,
             "spherical": u,

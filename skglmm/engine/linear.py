@@ -47,9 +47,10 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
     """Objective, gradient and metric at theta, with everything they came from.
 
     ``moves`` (q, p, J) are minus the derivatives of the means in the fixed effects.
-    ``metric`` is the expected information of theta with the levels taken as
-    independent of each other, the residual variance profiled out by ``pull``
-    (`optimizers.inverse_metric`).
+    ``metric`` gives the expected information of theta with the levels taken as
+    independent of each other, or the average information of several factors, the
+    residual variance to be profiled out by ``pull`` (`optimizers.inverse_metric`), and
+    ``evidence`` the next point of the evidence fixed point: both are functions.
     """
     factors = covariance.to_factors(structure, theta)
     state = kernel.factorize(structure, index, statistics, factors)
@@ -125,7 +126,8 @@ def _average_information(
     known = tf.matmul(through, fixed["half"], transpose_b=True)
     metric = whole - explained - tf.matmul(known, known, transpose_b=True)
     metric = 0.5 * (metric + tf.transpose(metric))
-    return {"metric": metric / fixed["variance"], "pull": pull / fixed["variance"]}
+    scale = 1.0 / fixed["variance"]
+    return {"metric": lambda: scale * metric, "pull": scale * pull}
 
 
 def _signature(structure):
@@ -143,7 +145,8 @@ def compiled_evaluate(structure):
     k = sum(covariance.n_parameters(structure))
 
     def call(index, statistics, n_rows, reml, theta):
-        return evaluate(structure, index, statistics, theta, n_rows, reml)
+        out = evaluate(structure, index, statistics, theta, n_rows, reml)
+        return out | {name: out[name]() for name in ("metric", "evidence")}
 
     return graph(call, [*_signature(structure), tf.TensorSpec([k], FLOAT)])
 
@@ -158,8 +161,8 @@ def _objective(structure, index, statistics, n_rows, reml):
             "slack": tf.zeros([], FLOAT),
             "stiffness": tf.zeros([], FLOAT),
             "gradient": out["gradient"],
-            "inverse": optimizers.inverse_metric(
-                out["metric"], n_rows, (out["pull"], out["n"])
+            "inverse": lambda: optimizers.inverse_metric(
+                out["metric"](), n_rows, (out["pull"], out["n"])
             ),
             "fixed_point": out["evidence"],
             "is_newton": len(structure.n_effects) > 1,

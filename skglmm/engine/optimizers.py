@@ -103,11 +103,11 @@ def advance(fun, state, tol, n_warm):
         promised (infinite at first; an inner problem need not be solved to more than
         a small share of it) to a dict with ``value``, ``slack`` (what an inner problem
         left over), ``gradient``, ``stiffness`` (the square of the gradient's error is
-        at most that times the slack),
-        ``inverse`` (an inverse metric), ``fixed_point`` (the next point of the
-        warm phase) and ``aux`` (tensors that warm-start the next evaluation). With
-        ``is_newton`` true the metric is nearly the Hessian, and takes the place of
-        BFGS wherever steps agree with it.
+        at most that times the slack), ``aux`` (tensors that warm-start the next
+        evaluation), and as functions, since they are for the warm phase, ``inverse``
+        (an inverse metric) and ``fixed_point`` (the next point). With ``is_newton``
+        true the metric is nearly the Hessian, and takes the place of BFGS wherever
+        steps agree with it.
     state : dict
     tol : scalar tensor
         Bound on the Newton decrement, in units of the objective.
@@ -126,13 +126,18 @@ def advance(fun, state, tol, n_warm):
 
     moved = state["trial"] - state["theta"]
     change = gradient - state["gradient"]
-    quasi = bfgs_update(state["inverse"], moved, change)
     if out.get("is_newton"):
-        fits = _explains(out["inverse"], moved, change)
-        quasi = tf.where(fits, out["inverse"], quasi)
-    inverse = tf.where(
-        accepted, tf.where(warm, out["inverse"], quasi), state["inverse"]
-    )
+        metric, following = out["inverse"](), out["fixed_point"]()
+        quasi = bfgs_update(state["inverse"], moved, change)
+        quasi = tf.where(_explains(metric, moved, change), metric, quasi)
+        quasi = tf.where(warm, metric, quasi)
+    else:
+        quasi, following = tf.cond(
+            warm,
+            lambda: (out["inverse"](), out["fixed_point"]()),
+            lambda: (bfgs_update(state["inverse"], moved, change), state["trial"]),
+        )
+    inverse = tf.where(accepted, quasi, state["inverse"])
     theta = tf.where(accepted, state["trial"], state["theta"])
     new_value = tf.where(accepted, value, state["value"])
     new_gradient = tf.where(accepted, gradient, state["gradient"])
@@ -149,7 +154,7 @@ def advance(fun, state, tol, n_warm):
     shorter = tf.where(finite, shorter, 0.1 * state["step"])
     fresh = accepted | warm
     step = tf.where(fresh, tf.ones([], FLOAT), shorter)
-    trial = tf.where(still_warm, out["fixed_point"], theta + step * full)
+    trial = tf.where(still_warm, following, theta + step * full)
 
     # a quadratic model that no step along it confirms is given up for the gradient
     steepness = tf.norm(new_gradient)

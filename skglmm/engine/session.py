@@ -6,7 +6,7 @@ import tensorflow as tf
 from skglmm._aligned import is_aligned
 from skglmm._design import sparse_index
 from skglmm.engine import covariance, statistics
-from skglmm.engine.structure import FLOAT, INT, Structure
+from skglmm.engine.structure import FLOAT, INT, Device, Structure
 
 # Below this many values a GPU's launch costs exceed its gain. An estimate, not a
 # measurement: no GPU was at hand.
@@ -46,7 +46,7 @@ def choose_device(device, n_values):
 
 def on_device(device, n_values):
     """Context in which tensors are on the chosen device."""
-    return tf.device(choose_device(device, n_values))
+    return Device(choose_device(device, n_values))
 
 
 def to_numpy(tensors):
@@ -71,7 +71,7 @@ class Session:
         n_rows = len(design.factors[0].codes) if design.factors else 0
         n_values = max(n_rows * n_border, design.plan.n_core**2)
         name = choose_device(device, n_values)
-        self._device, self._in_memory = tf.device(name), name == "/CPU:0"
+        self._device, self._in_memory = Device(name), name == "/CPU:0"
 
     def __enter__(self):
         self._device.__enter__()

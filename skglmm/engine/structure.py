@@ -54,6 +54,29 @@ class Structure:
         return [(t, s) for t in range(n) for s in range(t + 1, n)]
 
 
+class Device:
+    """`tf.device` by name, which graphs then need not ask for."""
+
+    _local = threading.local()
+
+    def __init__(self, name):
+        self._name, self._context = name, tf.device(name)
+
+    @classmethod
+    def present(cls):
+        """Name of the present device."""
+        return getattr(cls._local, "name", None) or tf.zeros([]).device
+
+    def __enter__(self):
+        self._before = getattr(self._local, "name", None)
+        self._context.__enter__()
+        self._local.name = self._name
+
+    def __exit__(self, *error):
+        self._local.name = self._before
+        return self._context.__exit__(*error)
+
+
 class Graph:
     """A function of tensors as one graph on each device, traced when it is first used.
 
@@ -72,7 +95,7 @@ class Graph:
 
     def get_concrete_function(self):
         """The graph on the present device."""
-        device = tf.zeros([]).device
+        device = Device.present()
         if device not in self._on_device:
             with self._lock:  # of several threads one traces
                 if device not in self._on_device:

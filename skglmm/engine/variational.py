@@ -104,8 +104,8 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
         if end["scores"]
         else tf.zeros([], FLOAT),
         "gradient": terms["gradient"],
-        "inverse": optimizers.inverse_metric(
-            terms["metric"], tf.reduce_sum(data["weight"])
+        "inverse": lambda: optimizers.inverse_metric(
+            terms["metric"](), tf.reduce_sum(data["weight"])
         ),
         "fixed_point": terms["evidence"],
         "aux": {
