@@ -12,7 +12,7 @@ from skglmm.solvers._iterative import solve_iterative
 
 # Seconds of an evaluation above which probes (linear model) or couplings to second
 # order (others, which evaluate them more often) are the better choice.
-_LINEAR, _GENERALIZED = 4.0, 0.5
+_LINEAR, _GENERALIZED = 1.3, 0.17
 
 
 class VI(BaseSolver):
@@ -49,7 +49,7 @@ class VI(BaseSolver):
         fixed effects are too small, often by a factor of two or more, and it is here
         for comparison. Leave it at ``"auto"``, which is ``"full"`` unless crossed
         factors leave so large a dense matrix that an evaluation would take longer
-        than half a second: then the couplings between the large factors count to
+        than a sixth of a second: then the couplings between the large factors count to
         second order (see Notes). The fixed effects and all random effects are
         updated jointly in every case.
     max_iter : int, default=100
