@@ -237,7 +237,7 @@ class BaseMixedModel(
             scale = float(np.linalg.norm(y) / np.sqrt(len(y)))
         place = {at: k for k, at in enumerate(numeric)}
         rows_table = border = z = with_gaps = None
-        if linear and part is None and not (gaps or design.plan.iterative):
+        if linear and part is None and not gaps:
             slopes = [
                 ([place[at] for at in term.slopes], term.intercept, term.covariance)
                 for term in terms

@@ -27,8 +27,8 @@ class Problem:
     weight : ndarray of shape (n_rows,)
         Frequencies.
     table : LinearTable or None
-        For a linear model with a dense core or none: may take the place of `border` and
-        `z`, which are None then; `rows` gives them all the same.
+        For a linear model: may take the place of `border` and `z`, which are None then;
+        `rows` gives them all the same.
     scale : float, default=0.0
         Size of the target as the user gave it (linear model), to tell a residual from
         a rounding error.

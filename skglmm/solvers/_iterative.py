@@ -135,38 +135,37 @@ def _system(problem):
     from skglmm.engine import iterative
 
     factors, weight = problem.design.factors, problem.weight
-    columns = []
-    for factor, z in zip(factors, problem.z, strict=True):
-        q, n = factor.n_effects, len(weight)
-        z = np.ones((n, 1)) if z is None else z
+    table, n = problem.linear_table(), len(weight)
+    columns, transposed = [], []
+    for factor, turn in zip(factors, table.z, strict=True):
+        q = factor.n_effects
+        z = np.ones((n, 1)) if factor.plain else table.values @ turn
         # the design's rows as a sparse matrix with q entries a row
-        place = factor.codes[:, None].astype(np.int64) * q + np.arange(q)
+        place = factor.codes[:, None] * np.int64(q) + np.arange(q)
         start = np.arange(0, n * q + 1, q)
+        weighted = (weight[:, None] * z).ravel()
         shape = (n, factor.size)
         columns.append(sparse.csr_matrix((z.ravel(), place.ravel(), start), shape))
-    weighted = sparse.diags_array(weight)
+        rows = sparse.csr_matrix((weighted, place.ravel(), start), shape)
+        transposed.append(rows.T.tocsr())
     own, couplings, sums = [], {}, []
-    for r, (factor, z) in enumerate(zip(factors, columns, strict=True)):
+    for r, factor in enumerate(factors):
         q = factor.n_effects
-        transposed = (z.T @ weighted).tocsr()
-        own.append(_diagonal_blocks(transposed, z, q))
-        sums.append(transposed @ problem.border)
+        found = transposed[r] @ table.values
+        own.append((found @ table.z[r]).reshape(-1, q, q))
+        sums.append(found @ table.border)
         for s in range(r + 1, len(factors)):
-            product = (transposed @ columns[s]).tocsr()
+            product = (transposed[r] @ columns[s]).tocsr()
             product.sort_indices()
             couplings[r, s] = product.tocoo()
-    border = problem.border.T @ (weight[:, None] * problem.border)
     return iterative.System(
-        own, couplings, np.concatenate(sums), border, weight.sum(), problem.reml
+        own,
+        couplings,
+        np.concatenate(sums),
+        table.coded_gram,
+        weight.sum(),
+        problem.reml,
     )
-
-
-def _diagonal_blocks(transposed, z, q):
-    """Z_j'WZ_j (J, q, q)."""
-    product = (transposed @ z).tocoo()
-    out = np.zeros((product.shape[0] // q, q, q))
-    np.add.at(out, (product.row // q, product.row % q, product.col % q), product.data)
-    return out
 
 
 def _evidence(kinds, n_levels, roots, out):
@@ -210,7 +209,7 @@ def _covariance(kinds, out, problem):
         metric[here, here] = part
         at += len(part)
     pull = np.concatenate(pulls)
-    n = problem.weight.sum() - problem.reml * (problem.border.shape[1] - 1)
+    n = problem.weight.sum() - problem.reml * (problem.n_border - 1)
     profiled = metric - np.outer(pull, pull) / n
     values, axes = np.linalg.eigh(profiled)
     values = np.maximum(values, 0.1 * np.linalg.eigvalsh(metric).clip(1e-8 * n))
