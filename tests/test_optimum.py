@@ -91,3 +91,16 @@ def test_a_start_that_lands_on_the_boundary_does_not_end_there(reml):
     slopes = {"g0": ["x0"]}
     model = fit(X, y, ["g0"], slopes, reml)
     assert gain(model, X, y, slopes) < 1e-3
+
+
+@pytest.mark.parametrize("seed", [0, 3, 5])
+def test_effects_a_thousand_times_the_residual_are_found_at_once(seed):
+    """Random slopes of a column far from zero make large intercepts at its mean."""
+    X, y = make_mixed_regression(120, 1, n_groups=[12, 6], random_state=seed)
+    X["x0"] += 300.0
+    codes = np.unique(X["g0"], return_inverse=True)[1]
+    slope = 3.0 * np.random.default_rng(seed).normal(size=12)
+    model = fit(X, y + slope[codes] * X["x0"], ["g0", "g1"], {"g0": ["x0"]}, False)
+    assert model.converged_
+    assert model.n_iter_ < 20  # 26 to more than 100 from effects of the residual's size
+    assert gain(model, X, y + slope[codes] * X["x0"], {"g0": ["x0"]}) < 1e-3

@@ -13,10 +13,11 @@ from skglmm.engine.statistics import core_offsets
 from skglmm.engine.structure import FLOAT, INT
 
 _STEPS = 8
-# Share of the variance that is left to the residual at least.
-_LEAST = 0.05
+# Shares that are left to the residual at least: of the variance by a factor alone, and
+# of what the best of them leaves by all of them.
+_LEAST, _OF_BEST = 1e-8, 0.05
 # Standard deviations that a start may have.
-_SMALLEST, _LARGEST = 0.1, 1e2
+_SMALLEST, _LARGEST = 0.1, 1e6
 
 
 def _left_out(t, own, score):
@@ -100,7 +101,7 @@ def start(structure, own, scores, variance, n_rows):
         effects, _, _ = _left_out(t, a, h)
         scales.append(residual(effects, h))
         rest -= variance - scales[-1]
-    rest = tf.maximum(rest, _LEAST * variance)
+    rest = tf.maximum(rest, _OF_BEST * tf.reduce_min(tf.stack(scales)))
     scaled = [p * tf.sqrt(s / rest) for p, s in zip(parts, scales, strict=True)]
     theta = tf.concat(scaled, 0)
     # a variance of zero is not left by any step
