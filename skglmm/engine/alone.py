@@ -12,7 +12,7 @@ from skglmm.engine import blocks, covariance, dense, kernel
 from skglmm.engine.statistics import core_offsets
 from skglmm.engine.structure import FLOAT, INT
 
-_STEPS = 8
+_STEPS, _SETTLED = 8, 0.05
 # Shares that are left to the residual at least: of the variance by a factor alone, and
 # of what the best of them leaves by all of them.
 _LEAST, _OF_BEST = 1e-8, 0.05
@@ -76,7 +76,7 @@ def start(structure, own, scores, variance, n_rows):
         explained = tf.reduce_sum(effects * score) / n_rows
         return tf.maximum(variance - explained, _LEAST * variance)
 
-    def step(i, theta):
+    def step(i, theta, _):
         factors = covariance.to_factors(structure, theta)
         counts, squares = [], []
         for t, a, h in zip(factors, own, scores, strict=True):
@@ -86,7 +86,9 @@ def start(structure, own, scores, variance, n_rows):
             counts.append(tf.matmul(t, info, transpose_a=True))
             outer = tf.matmul(t, outer, transpose_a=True)
             squares.append(outer / residual(effects, h))
-        return i + 1, covariance.evidence_step(structure, factors, counts, squares)
+        following = covariance.evidence_step(structure, factors, counts, squares)
+        change = tf.norm(following - theta) / tf.norm(following)
+        return i + 1, following, change
 
     ones = [
         covariance.from_factor(kind, np.eye(q))
@@ -94,7 +96,11 @@ def start(structure, own, scores, variance, n_rows):
     ]
     ones = tf.constant(np.concatenate(ones), FLOAT)
     diagonal = ones > 0.0
-    _, theta = tf.while_loop(lambda i, _: i < _STEPS, step, (tf.constant(0, INT), ones))
+    _, theta, _ = tf.while_loop(
+        lambda i, _, change: (i < _STEPS) & (change > _SETTLED),
+        step,
+        (tf.constant(0, INT), ones, tf.constant(np.inf, FLOAT)),
+    )
     parts, scales, rest = covariance.split(structure, theta), [], variance
     factors = covariance.to_factors(structure, theta)
     for t, a, h in zip(factors, own, scores, strict=True):

@@ -23,6 +23,8 @@ from skglmm.engine.structure import (
     statistics_spec,
 )
 
+_PROMISED = 1e-2
+
 
 def profile(border, n_rows, reml):
     """Fixed effects, their scaled covariance and the residual variance."""
@@ -173,7 +175,7 @@ def _objective(structure, index, statistics, n_rows, reml):
 
 
 def _alone(structure, index, statistics, n_rows):
-    """Parameters to begin from when there are several factors (`alone.start`)."""
+    """Parameters to begin from (`alone.start`)."""
     own, sums = alone.by_factor(structure, index, statistics, statistics)
     fixed = profile(statistics["border"], n_rows, 0.0)
     contrast = tf.concat([-fixed["coef"], tf.ones([1], FLOAT)], 0)
@@ -186,15 +188,22 @@ def _initial(structure, index, statistics, theta, max_iter):
     return optimizers.initial_state(theta, max_iter, blank)
 
 
-def _n_warm(structure, cold):
+def _n_warm(cold):
     """Evaluations until the optimiser trusts the metric."""
-    several = len(structure.n_effects) > 1
-    return tf.where(cold, tf.constant(2 if several else 3, INT), 1)
+    return tf.where(cold, tf.constant(2, INT), 1)
+
+
+def _strict(structure, tol):
+    """Bound on what BFGS, or else Newton's method, may promise at the end.
+
+    After two or three steps BFGS knows the curvature to a factor, not more.
+    """
+    return tol if len(structure.n_effects) > 1 else _PROMISED * tol
 
 
 def _begin(structure, index, statistics, n_rows, theta, cold):
     """A better start than theta, if that is no more than a guess."""
-    if len(structure.n_effects) < 2:
+    if not structure.n_effects:
         return theta
     return tf.cond(
         cold,
@@ -212,7 +221,7 @@ def compiled_solve(structure):
         fun = _objective(structure, index, statistics, n_rows, reml)
         theta = _begin(structure, index, statistics, n_rows, theta, cold)
         state = _initial(structure, index, statistics, theta, max_iter)
-        n_warm = _n_warm(structure, cold)
+        tol, n_warm = _strict(structure, tol), _n_warm(cold)
         state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
         return optimizers.summary(state), state["aux"]
 
@@ -241,7 +250,7 @@ def compiled_steps(structure):
 
     def advance(index, statistics, n_rows, reml, state, tol, cold):
         fun = _objective(structure, index, statistics, n_rows, reml)
-        return optimizers.advance(fun, state, tol, _n_warm(structure, cold))
+        return optimizers.advance(fun, state, _strict(structure, tol), _n_warm(cold))
 
     start = graph(start, [*_signature(structure), theta, switch, integer])
     state = signature_of(start)

@@ -63,12 +63,11 @@ class VI(BaseSolver):
 
     Notes
     -----
-    A linear model with several factors begins from the standard deviations that each
-    factor would have alone. Steps are then those of Newton's method with the average of
-    observed and expected information [4]_, :math:`y' P \dot V_a P \dot V_b P y /
-    \sigma^2` with :math:`P = V^{-1} - V^{-1} X (X' V^{-1} X)^{-1} X' V^{-1}`, wherever
-    the curvature along the last step agrees with it, and of BFGS elsewhere, as for a
-    single factor.
+    A linear model begins from the standard deviations that each factor would have
+    alone. Steps are those of BFGS then, and with several factors those of Newton's
+    method with the average of observed and expected information [4]_, :math:`y' P
+    \dot V_a P \dot V_b P y / \sigma^2` with :math:`P = V^{-1} - V^{-1} X (X' V^{-1}
+    X)^{-1} X' V^{-1}`, wherever the curvature along the last step agrees with it.
 
     A linear model whose crossed factors would leave a dense matrix of more than some
     3,500 columns is solved by conjugate gradients, with traces by random signs and the
