@@ -12,6 +12,7 @@ from skglmm.engine import blocks, covariance, dense, kernel
 from skglmm.engine.statistics import core_offsets
 from skglmm.engine.structure import FLOAT, INT
 
+# Most steps, and the change of one, in all of theta, after which there is no other.
 _STEPS, _SETTLED = 8, 0.05
 # Shares that are left to the residual at least: of the variance by a factor alone, and
 # of what the best of them leaves by all of them.

@@ -23,6 +23,7 @@ from skglmm.engine.structure import (
     statistics_spec,
 )
 
+# Share of the tolerance that BFGS may promise at the end.
 _PROMISED = 1e-2
 
 
@@ -194,9 +195,8 @@ def _n_warm(cold):
 
 
 def _strict(structure, tol):
-    """Bound on what BFGS, or else Newton's method, may promise at the end.
-
-    After two or three steps BFGS knows the curvature to a factor, not more.
+    """The tolerance, and less for BFGS: after two or three steps of a single factor it
+    knows the curvature to a factor, not more.
     """
     return tol if len(structure.n_effects) > 1 else _PROMISED * tol
 
