@@ -214,6 +214,28 @@ def _signature(effects, with_sums):
 
 
 @functools.cache
+def compiled_begin(structure):
+    """Covariance parameters to begin from: each factor as if it were the only one.
+
+    The last column of the sums is taken to be free of the fixed columns.
+    """
+    effects = structure.n_effects
+
+    def call(system, n_rows):
+        sizes = tf.unstack(system["sizes"], num=len(effects))
+        parts = _split(system["sums"][:, -1:], sizes)
+        scores = [
+            tf.transpose(tf.reshape(part, [-1, q]))
+            for part, q in zip(parts, effects, strict=True)
+        ]
+        own = [tf.transpose(a, [1, 2, 0]) for a in system["own"]]
+        variance = system["border"][-1, -1] / n_rows
+        return alone.start(structure, own, scores, variance, n_rows)
+
+    return graph(call, [_signature(effects, True), tf.TensorSpec([], FLOAT)])
+
+
+@functools.cache
 def compiled_evaluate(effects):
     """Solve for the border and the probes at given factors, traced once for effects.
 
@@ -403,19 +425,8 @@ class System:
         self._start = None
 
     def begin(self, structure):
-        """Factors T to begin from: each as if it were the only one.
-
-        The last column is taken to be free of the fixed columns.
-        """
-        sums = tf.split(self._system["sums"][:, -1], self.sizes)
-        scores = [
-            tf.transpose(tf.reshape(part, [-1, q]))
-            for part, q in zip(sums, self.effects, strict=True)
-        ]
-        own = [tf.transpose(a, [1, 2, 0]) for a in self._system["own"]]
-        n_rows = self._switches[0]
-        variance = self._system["border"][-1, -1] / n_rows
-        theta = alone.start(structure, own, scores, variance, n_rows)
+        """Factors T to begin from; see `compiled_begin`."""
+        theta = compiled_begin(structure)(self._system, self._switches[0])
         return list(covariance.factors_of(structure, theta.numpy()))
 
     def signs(self, n, rng):
