@@ -336,9 +336,8 @@ def compiled_chains(structure, family):
 
     def call(index, data, row_weight, factors, coef, mean, z, step, rate, n, seed):
         tfp = _probability()
-        matrices = statistics.reduce_matrices(
-            structure, index, data["rows"], row_weight
-        )
+        rows_ = statistics.prepared(structure, index, data["rows"])
+        matrices = statistics.reduce_matrices(structure, index, rows_, row_weight)
         state = kernel.factorize(structure, index, matrices, factors)
 
         def effects(z):
@@ -351,9 +350,8 @@ def compiled_chains(structure, family):
             eta = _linear_predictors(structure, data, coef, factors, u)
             density, score, _ = _terms(family, data, eta)
             value = tf.reduce_sum(density, 1)
-            sums = statistics.reduce_dense(
-                structure, index, data["rows"], tf.transpose(score)
-            )
+            score = tf.transpose(score)
+            sums = statistics.reduce_dense(structure, index, rows_, score)
             pulls = list(sums["own_border"])
             if structure.core:
                 pulls += kernel.split_core(

@@ -3,7 +3,12 @@
 from contextlib import contextmanager
 
 from skglmm.solvers._base import Solution, cross_covariances
-from skglmm.solvers._search import begin, minimize, singular_factors
+from skglmm.solvers._search import (
+    INTERRUPTED,
+    begin,
+    minimize,
+    singular_factors,
+)
 
 
 @contextmanager
@@ -50,7 +55,8 @@ def solution(problem, best, out):
     factors = out["factors"]
     outcome = best["outcome"]
     negligible = 1e-18 * problem.scale**2 + 1e-12 * problem.mean_square
-    if outcome is None and (sigma2 <= negligible or problem.scale == 0.0):
+    exact = sigma2 <= negligible or problem.scale == 0.0
+    if exact and outcome != INTERRUPTED:
         outcome = (
             "the residual variance is estimated as zero, because the groups and "
             "columns determine the target exactly. Leave some of them out, or use "
