@@ -160,8 +160,9 @@ class BaseMixedModel(
             If a column is unknown or holds what it must not hold, if a label is
             missing, or if a factor cannot be estimated from these rows.
         """
-        width = np.shape(X)[-1] if hasattr(X, "shape") else 0
-        with one_blas_thread() if width <= _NARROW else nullcontext():
+        shape = getattr(X, "shape", ())
+        is_wide = len(shape) == 2 and shape[1] > _NARROW
+        with nullcontext() if is_wide else one_blas_thread():
             return self._fit(X, y, sample_weight, groups)
 
     def _fit(self, X, y, sample_weight, groups):
@@ -266,6 +267,7 @@ class BaseMixedModel(
         if z is None:
             in_order = tuple(rows_table.z[r] for r in engine)
             rows_table = replace(rows_table, z=in_order)
+        watched = progress.needed(*_a_step(design, len(y), linear))
         problem = Problem(
             design=design,
             border=border,
@@ -281,9 +283,7 @@ class BaseMixedModel(
             names=tuple(terms[r].name for r in engine),
             recodings=tuple(recodings[r] for r in engine),
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
-            watch=progress
-            if progress.needed(*_a_step(design, len(y), linear))
-            else None,
+            watch=progress if watched else None,
         )
         progress.phase("estimating")
         fitted, fixed_part, imputed = None, None, None
@@ -328,15 +328,16 @@ class BaseMixedModel(
                 np.ptp(design_matrix, axis=0),
                 self.fit_intercept,
             )
-        if rows_table is not None:
-            mean = rows_table.fixed_mean
-        else:
-            mean = weight @ border[:, :-1] / weight.sum()
-        if fixed_part is None:
-            fixed_variance = linear_variance(solution.coef, weight.sum(), mean)
-        else:
+        if fixed_part is not None:
             by_row = border[:, :-1] @ solution.coef + fixed_part
             fixed_variance = row_variance(by_row, weight)
+        else:
+            total = weight.sum()
+            if rows_table is None:
+                mean = weight @ border[:, :-1] / total
+            else:
+                mean = rows_table.fixed_mean
+            fixed_variance = linear_variance(solution.coef, total, mean)
         self._store_facts(
             weight, y, fixed_variance, squares, solution, separated, hopeless
         )

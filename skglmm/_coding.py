@@ -48,14 +48,17 @@ def by_block(function, n_rows, size=_BLOCK):
     return [function(slice(at, at + size)) for at in range(0, n_rows, size)]
 
 
-def _gram(X, weight, mean):
-    """Weighted products of columns less their mean, (p, p)."""
+def gram_of(X, weight, mean=None, size=_BLOCK):
+    """Weighted products of columns, less their mean if that is given, (p, p)."""
+    alike = np.all(weight == weight[:1])
+    share = weight[0] if alike and len(X) else 1.0
 
     def products(some):
-        centred = X[some] - mean
-        return centred.T @ (weight[some, None] * centred)
+        columns = X[some] if mean is None else X[some] - mean
+        return columns.T @ (columns if alike else weight[some, None] * columns)
 
-    return sum(by_block(products, len(X)), np.zeros((X.shape[1], X.shape[1])))
+    nothing = np.zeros((X.shape[1], X.shape[1]))
+    return share * sum(by_block(products, len(X), size), nothing)
 
 
 def code_fixed(X, weight, fit_intercept):
@@ -78,7 +81,7 @@ def code_fixed(X, weight, fit_intercept):
     total = weight.sum()
     first = int(fit_intercept)
     mean = weight @ X / total if fit_intercept else np.zeros(p)
-    gram = _gram(X, weight, mean) / total
+    gram = gram_of(X, weight, mean) / total
     scale, keep = independent_of_constants(gram, mean)
     root = triangular_root(gram[np.ix_(keep, keep)], scale[keep])
     if root is None:
@@ -160,7 +163,7 @@ def code_random(z, weight, covariance):
     squares : ndarray of shape (q, q)
         Mean of R'z z'R over rows.
     """
-    gram = _gram(z, weight, 0.0) / weight.sum()
+    gram = gram_of(z, weight) / weight.sum()
     recoding = recoding_of(gram, covariance)
     return recoding, recoding.T @ gram @ recoding
 

@@ -13,6 +13,7 @@ from skglmm._aligned import aligned
 from skglmm._coding import (
     by_block,
     coding_of,
+    gram_of,
     independent_of_constants,
     recoding_of,
     triangular_root,
@@ -94,7 +95,8 @@ def of_coded(border, z, weight):
     first, *rest = (unit[:, a:b] for a, b in zip(ends[:-1], ends[1:], strict=True))
     rest = iter(rest)
     maps = tuple(unit[:, :1] if part is None else next(rest) for part in z)
-    return LinearTable(values, _gram(values, weight), first, maps)
+    gram = gram_of(values, weight, size=_together(values.shape[1]))
+    return LinearTable(values, gram, first, maps)
 
 
 def centred(X, y, weight, fit_intercept, slopes):
@@ -136,8 +138,8 @@ def centred(X, y, weight, fit_intercept, slopes):
                 np.subtract(X[some, j], mean[j], out=values[some, 1 + j])
         np.subtract(y[some], mean[p], out=values[some, p + 1])
 
-    by_block(fill, n_rows, _BLOCK // (p + 2) + 1)
-    gram = _gram(values, weight)
+    by_block(fill, n_rows, _together(p + 2))
+    gram = gram_of(values, weight, size=_together(p + 2))
     nothing = (None,) * 5
     among = gram[1:-1, 1:-1] / total
     scale, keep = independent_of_constants(among, mean[:p])
@@ -168,17 +170,9 @@ def centred(X, y, weight, fit_intercept, slopes):
     return table, coding, origin, recodings, squares
 
 
-def _gram(values, weight):
-    """Weighted products of the columns of a table."""
-    n_rows, c = values.shape
-    alike = np.all(weight == weight[:1])
-    share = weight[0] if alike and n_rows else 1.0
-
-    def products(some):
-        columns = values[some]
-        return columns.T @ (columns if alike else weight[some, None] * columns)
-
-    return share * sum(by_block(products, n_rows, _BLOCK // c + 1), np.zeros((c, c)))
+def _together(c):
+    """Rows of c columns that are worked on together."""
+    return _BLOCK // c + 1
 
 
 def _random_map(gram, mean, columns, intercept, kind):

@@ -314,3 +314,8 @@ def test_a_target_without_noise_is_said_once_and_reproduced(data, target):
     assert len(caught) == 1
     assert "residual variance is estimated as zero" in str(caught[0].message)
     np.testing.assert_allclose(model.predict(X), y, atol=1e-5)
+
+
+def test_a_number_is_no_table():
+    with pytest.raises(ValueError, match="Expected 2D array, got scalar array"):
+        MixedLinearRegressor().fit(np.array(3.0), [1.0])

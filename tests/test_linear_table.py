@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from test_coding import user_columns
 
 import skglmm._base
 from skglmm import MixedLinearRegressor
@@ -30,10 +31,6 @@ def weight(rng):
 @pytest.fixture
 def y(rng):
     return rng.normal(size=60) + 30.0
-
-
-def user_columns(X, fit_intercept):
-    return np.column_stack([np.ones(len(X)), X]) if fit_intercept else X
 
 
 def least_squares(D, y, weight):

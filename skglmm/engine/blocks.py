@@ -16,6 +16,11 @@ def stack(parts, axis=0):
     return tf.stack(parts, axis)
 
 
+def concat(parts, axis):
+    """`tf.concat`, likewise."""
+    return parts[0] if len(parts) == 1 else tf.concat(parts, axis)
+
+
 def grid(rows):
     """(r, c, ...) from a list of lists."""
     return stack([stack(row) for row in rows])

@@ -83,13 +83,12 @@ def _to_core(cells, v):
         tf.sparse.sparse_dense_matmul(b, tf.transpose(v[i]), adjoint_a=True)
         for i, b in enumerate(cells)
     ]
-    return met[0] if len(met) == 1 else tf.add_n(met)
+    return tf.add_n(met)
 
 
-def _by_place(index, t, met, m):
+def _by_place(index, t, met, q, m):
     """The meetings as sparse matrices (J, m m) with their effects, {(i, k): matrix}."""
     shape = tf.cast(tf.stack([index["n_levels"][t], m * m]), tf.int64)
-    q = int((2 * met.shape[0]) ** 0.5)
     effects = [(i, k) for i in range(q) for k in range(i, q)]
     return {
         pair: tf.SparseTensor(index["pair_place"][t], met[entry], shape)
@@ -170,7 +169,7 @@ def factorize(structure, index, matrices, factors):
             known = "met" in matrices and t == 0
             met = matrices["met"] if known else meetings(index, t, cell[t])
             mets.append(met)
-            for (i, k), by_place in _by_place(index, t, met, m).items():
+            for (i, k), by_place in _by_place(index, t, met, q, m).items():
                 core -= tf.sparse.sparse_dense_matmul(
                     by_place, gain[i, k][:, None], adjoint_a=True
                 )[:, 0]
@@ -457,7 +456,7 @@ def _spread(index, t, state, covered, seen_heavy):
     spread = blocks.total(cell[:, None] * alone[None], at, n)
     q = cell.shape[0]
     rows = [[None] * q for _ in range(q)]
-    by_place = _by_place(index, t, state["met"], tf.shape(diagonal)[0])
+    by_place = _by_place(index, t, state["met"], q, tf.shape(diagonal)[0])
     for (i, k), matrix in by_place.items():
         met = tf.sparse.sparse_dense_matmul(matrix, flat[:, None])[:, 0]
         rows[i][k] = rows[k][i] = 2.0 * met if i == k else met

@@ -16,7 +16,7 @@ from skglmm.engine import blocks, couplings, covariance, dense, rows
 from skglmm.engine.couplings import Sums, by_level
 from skglmm.engine.inner import INNER_STEPS, RIDGE, Inner
 from skglmm.engine.iterative import Operator, times_factor
-from skglmm.engine.statistics import row_values, times
+from skglmm.engine.statistics import by_effect, row_values, times
 from skglmm.engine.structure import FLOAT, INT, data_spec, graph, index_spec
 
 # Share of the error, in the operator's norm, that a turn leaves in the step and in the
@@ -62,15 +62,11 @@ class SparseInner(Inner):
 
     def _reduce(self, index, data, r, values):
         """Z_r'D as (J q, c), for D (n, c) that carries its weights."""
-        n_levels = index["n_levels"][r]
-        columns = [
-            values if z is None else z[:, None] * values
-            for z in row_values(self.structure, data["rows"], r)
-        ]
-        table = columns[0] if len(columns) == 1 else tf.concat(columns, 1)
-        sums = blocks.scatter_at(table, index["level_of_row"][r], n_levels)
-        q = self.structure.n_effects[r]
-        return tf.reshape(sums, [n_levels * q, tf.shape(values)[1]])
+        n_levels, q = index["n_levels"][r], self.structure.n_effects[r]
+        z = row_values(self.structure, data["rows"], r)
+        sums = by_effect(values, index["level_of_row"][r], n_levels, None, z)
+        shape = [n_levels * q, tf.shape(values)[1]]
+        return tf.reshape(blocks.stack(sums, 1), shape)
 
     def matrices(self, index, data, factors, weight, joined=None):
         """Z'WZ, and the sums Z'D of columns D that are read in the same pass."""

@@ -76,7 +76,12 @@ def _table(structure, rows, t, x):
         ones if c is None else rows["z"][c[0]][:, c[1] : c[1] + 1] for c in columns
     ]
     parts += [] if x is None else [x]
-    return parts[0] if len(parts) == 1 else tf.concat(parts, 1)
+    return blocks.concat(parts, 1)
+
+
+def by_effect(table, places, n, weight, z):
+    """Sums of the rows of a table times W z over places, (n, c) by effect."""
+    return [blocks.scatter_at(table, places, n, times(weight, a)) for a in z]
 
 
 def reduce(structure, index, rows, weight=None, x=None, values=None):
@@ -112,13 +117,8 @@ def reduce(structure, index, rows, weight=None, x=None, values=None):
         border = []
 
         def summed(table, weight, t=t):
-            by_effect = [
-                blocks.scatter_at(
-                    table, rows["to_level"][t], n_levels[t], times(weight, a)
-                )
-                for a in z[t]
-            ]
-            return blocks.stack([tf.transpose(a) for a in by_effect])
+            found = by_effect(table, rows["to_level"][t], n_levels[t], weight, z[t])
+            return blocks.stack([tf.transpose(part) for part in found])
 
         if weight is not None:
             columns, first = _layout(structure, t)
@@ -131,9 +131,7 @@ def reduce(structure, index, rows, weight=None, x=None, values=None):
         if values is not None:
             border.append(summed(values, None))
         if border:
-            sums["own_border"] += (
-                border[0] if len(border) == 1 else tf.concat(border, 1),
-            )
+            sums["own_border"] += (blocks.concat(border, 1),)
     if structure.core and weight is not None:
         matrices |= _core_matrices(structure, index, rows, z, weight)
     if structure.core:
@@ -141,7 +139,7 @@ def reduce(structure, index, rows, weight=None, x=None, values=None):
         if values is not None:
             parts.append(_core_sums(structure, index, rows, z, values))
         if parts:
-            sums["core_border"] = parts[0] if len(parts) == 1 else tf.concat(parts, 1)
+            sums["core_border"] = blocks.concat(parts, 1)
     return matrices, sums
 
 
@@ -230,7 +228,7 @@ def _core_sums(structure, index, rows, z, values, weight=None):
         for c, places in enumerate(rows["to_core"])
         for a, at in zip(z[len(structure.chain) + c], places, strict=True)
     ]
-    return parts[0] if len(parts) == 1 else tf.add_n(parts)
+    return tf.add_n(parts)
 
 
 def meetings(index, t, cell):
@@ -287,10 +285,7 @@ def reduce_rows(structure, index, rows, table, weight, maps):
     sums = {"own": (), "own_border": (), "link": ()}
     for t in range(len(structure.chain)):
         places = rows["to_level"][t]
-        found = [
-            blocks.scatter_at(table, places, n_levels[t], times(weight, a))
-            for a in z[t]
-        ]
+        found = by_effect(table, places, n_levels[t], weight, z[t])
 
         def of(values, found=found):
             parts = [tf.matmul(values, f, True, True) for f in found]

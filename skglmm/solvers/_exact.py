@@ -3,12 +3,7 @@
 from contextlib import contextmanager
 
 from skglmm.solvers._base import Solution, cross_covariances
-from skglmm.solvers._search import (
-    INTERRUPTED,
-    begin,
-    minimize,
-    singular_factors,
-)
+from skglmm.solvers._search import INTERRUPTED, begin, minimize, singular_factors
 
 
 @contextmanager
