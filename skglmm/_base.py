@@ -1,5 +1,6 @@
 """The one path from a table to fitted attributes."""
 
+import functools
 from contextlib import nullcontext
 from dataclasses import replace
 from numbers import Integral
@@ -347,8 +348,10 @@ class BaseMixedModel(
         return self
 
     def _check_target(self, y, table):
-        y = column_or_1d(y, warn=True)
+        if not _is_vector(y):
+            y = column_or_1d(y, warn=True)
         check_consistent_length(y, np.empty(table.n_rows))
+        y = np.asarray(y)
         if y.dtype.kind not in "biuf":
             if y.dtype.kind == "c":
                 raise ValueError(
@@ -434,10 +437,10 @@ class BaseMixedModel(
                 )
 
     def _resolve_solver(self):
-        solver = self.solver
-        solver = SOLVERS[solver]() if isinstance(solver, str) else solver
-        solver._validate_params()
-        return solver
+        if isinstance(self.solver, str):
+            return SOLVERS[self.solver]()
+        self.solver._validate_params()
+        return self.solver
 
     def _start(self, terms, engine, recodings):
         """Relative factors of an earlier fit, in engine order, for a warm start."""
@@ -474,8 +477,9 @@ class BaseMixedModel(
         self.coef_ = estimate[first:]
         self.coef_names_ = list(names)
         self.fixed_effects_ = pd.DataFrame(
-            {"estimate": estimate, "std_error": std_error},
-            index=["Intercept"] * first + self.coef_names_,
+            np.column_stack([estimate, std_error]),
+            index=_index(("Intercept",) * first + tuple(self.coef_names_)),
+            columns=_index(("estimate", "std_error")),
         )
 
     def _store_random(self, terms, encoded, recodings, solution):
@@ -487,7 +491,7 @@ class BaseMixedModel(
         for r, (term, (_, levels), recoding) in enumerate(
             zip(terms, encoded, recodings, strict=True)
         ):
-            effects = list(term.effects)
+            effects = _index(term.effects)
             b = (recoding @ solution.means[r]).T
             blocks = np.moveaxis(solution.posteriors[r], -1, 0)
             blocks = recoding @ blocks @ recoding.T
@@ -579,6 +583,22 @@ class BaseMixedModel(
                 terms, recodings, solution.extra["draws"], strict=True
             )
         }
+
+
+def _index(names):
+    """Index of strings with a name of its own; a new one takes ten times longer."""
+    return _kept_index(names).view()
+
+
+@functools.lru_cache(maxsize=16)
+def _kept_index(names):
+    return pd.Index(names)
+
+
+def _is_vector(y):
+    """Whether y is a vector of numbers already."""
+    known = isinstance(y, np.ndarray | pd.Series) and isinstance(y.dtype, np.dtype)
+    return known and y.ndim == 1 and y.dtype.kind in "biuf"
 
 
 def _a_step(design, n_rows, linear):

@@ -190,8 +190,14 @@ class Table:
                 self._check_finite(column[:, None], [position], "group ")
             return column
         if isinstance(self._data, pd.DataFrame):
-            return self._data.iloc[:, position]
+            return self._series(position)
         return series_labels(self._data.get_column(self._data.columns[position]))
+
+    def _series(self, position: int) -> pd.Series:
+        """One column of a pandas dataframe; by name is faster where that is sure."""
+        if self.names is not None and self._data.columns.is_unique:
+            return self._data[self.names[position]]
+        return self._data.iloc[:, position]
 
     def numeric(
         self,
@@ -267,7 +273,7 @@ class Table:
                 return _no_numbers(column, where, kind)
             column = column.to_numpy()
         elif isinstance(self._data, pd.DataFrame):
-            column = self._data.iloc[:, position]
+            column = self._series(position)
             if isinstance(column.dtype, pd.CategoricalDtype):
                 return _no_numbers(column, where, "categories")
             if pd.api.types.is_numeric_dtype(column.dtype):

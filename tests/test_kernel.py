@@ -123,10 +123,8 @@ class Engine:
         self.session = session.Session(self.design, "cpu", border.shape[1])
         self.table, self.weight = of_coded(border, z, weight), weight
         with self.session as run:
-            statistics = run.statistics(self.table, weight)
-            switch = run.scalar(weight.sum()), run.scalar(float(reml))
-            data = run.index, statistics, *switch
-            self.objective = linear.Objective(run.structure, data)
+            sums = run.sums(self.table, weight)
+            self.objective = linear.Objective(sums, reml)
 
     def evaluate(self, factors):
         theta = self.session.theta([factors[r] for r in self.order])
@@ -254,7 +252,7 @@ def test_roots_of_the_posterior_precision_agree_with_dense_algebra(name):
     engine = Engine(problem, kinds, False)
     run = engine.session
     with run:
-        statistics = run.statistics(engine.table, engine.weight)
+        statistics = run.sums(engine.table, engine.weight).statistics()
     for seed in range(3):
         factors = random_factors(problem, kinds, seed, singular=seed == 2)
         ours = tuple(tf.constant(factors[r]) for r in engine.order)
@@ -322,16 +320,8 @@ def test_statistics_of_chunks_of_rows_add_up_to_those_of_all_rows(name):
     maps = {"border": table.border, "z": table.z}
 
     def reduced(chunk):
-        found = statistics.reduce_in_chunks(
-            run.structure,
-            run.index,
-            run.places(),
-            table.values,
-            engine.weight,
-            maps,
-            table.gram,
-            chunk,
-        )
+        read = run.index, run.places(), table.values, engine.weight, maps, table.gram
+        found = statistics.Sums(run.structure, read, chunk).statistics()
         return tf.nest.flatten(found)
 
     whole = reduced(n)

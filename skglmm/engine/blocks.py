@@ -28,7 +28,11 @@ def grid(rows):
 
 def product(a, b):
     """Blockwise a b, for (r, k, J) and (k, c, J)."""
-    return tf.add_n([a[:, i, None] * b[None, i] for i in range(a.shape[1])])
+    k = a.shape[1]
+    if k == 1:
+        return a * b
+    pairs = zip(tf.split(a, k, 1), tf.split(b, k, 0), strict=True)
+    return tf.add_n([column * row for column, row in pairs])
 
 
 def product_tn(a, b):
@@ -43,12 +47,19 @@ def product_nt(a, b):
 
 def left(t, b):
     """t b for one matrix t (r, k) and blocks (k, c, J)."""
-    return tf.add_n([t[:, i, None, None] * b[None, i] for i in range(t.shape[1])])
+    r, (k, c) = t.shape[0], b.shape[:2]
+    shape = [r, c, -1] if c else tf.concat([[r], tf.shape(b)[1:]], 0)
+    return tf.reshape(tf.matmul(t, tf.reshape(b, [k, -1])), shape)
 
 
 def right(a, t):
     """a t for blocks (r, k, J) and one matrix t (k, c)."""
-    return tf.add_n([a[:, i, None] * t[None, i, :, None] for i in range(t.shape[0])])
+    return tf.matmul(t, a, transpose_a=True)
+
+
+def combine(a, v):
+    """v'a for blocks (q, c, J) and one vector v (c,), as (q, J)."""
+    return tf.matmul(v[None], a)[:, 0]
 
 
 def transpose(a):
@@ -64,11 +75,11 @@ def identity(n):
 def cholesky(a):
     """Columns of the blockwise Cholesky factor: column k from its diagonal down."""
     columns, rest = [], a
-    for _ in range(a.shape[0]):
+    for _ in range(a.shape[0] - 1):
         column = rest[:, 0] / tf.sqrt(rest[0, 0])
         columns.append(column)
         rest = rest[1:, 1:] - column[1:, None] * column[None, 1:]
-    return columns
+    return [*columns, tf.sqrt(rest[:, 0])]
 
 
 def log_determinant(columns):
@@ -159,9 +170,7 @@ def total(a, ids, n, *, is_sorted=True):
 
 def inner_total(a, b):
     """Sum over blocks and rows of a_j' b_j, for (q, r, J) and (q, c, J)."""
-    return tf.add_n(
-        [tf.matmul(a[i], b[i], transpose_b=True) for i in range(a.shape[0])]
-    )
+    return tf.reduce_sum(tf.matmul(a, b, transpose_b=True), 0)
 
 
 def square_nt(a):

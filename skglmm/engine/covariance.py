@@ -59,7 +59,7 @@ def factors_of(structure, theta):
     ends = np.cumsum(n_parameters(structure))[:-1]
     parts = np.split(np.asarray(theta), ends) if structure.n_effects else []
     return tuple(
-        np.tensordot(part, basis(kind, q), 1)
+        (part @ basis(kind, q).reshape(-1, q * q)).reshape(q, q)
         for part, kind, q in zip(
             parts, structure.covariance, structure.n_effects, strict=True
         )

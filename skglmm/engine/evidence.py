@@ -12,12 +12,20 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from skglmm.engine import covariance, kernel, session, statistics, variational
+from skglmm.engine import covariance, kernel, statistics, variational
 from skglmm.engine.generalized import load
 from skglmm.engine.gradient import covariance_terms
 from skglmm.engine.inner import INNER_STEPS, Inner
 from skglmm.engine.likelihoods import normal_nodes
-from skglmm.engine.structure import FLOAT, INT, data_spec, graph, index_spec, vector
+from skglmm.engine.structure import (
+    FLOAT,
+    INT,
+    data_spec,
+    graph,
+    index_spec,
+    to_numpy,
+    vector,
+)
 
 _EXACT = 1e-12
 
@@ -137,7 +145,7 @@ class Evidence:
         )
         if np.isfinite(out["value"].numpy()):
             self._aux = out["aux"]
-        found = session.to_numpy(out["estimates"])
+        found = to_numpy(out["estimates"])
         return {
             "next": out["fixed_point"].numpy(),
             "value": float(out["value"]),

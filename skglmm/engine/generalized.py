@@ -12,7 +12,7 @@ from skglmm.engine import (
     variational,
 )
 from skglmm.engine.likelihoods import LIKELIHOODS, normal_nodes
-from skglmm.engine.structure import FLOAT, INT
+from skglmm.engine.structure import FLOAT, INT, mapped, to_numpy
 
 _SETTLE = 20
 # Probes of the log-determinant of a design without a dense core.
@@ -38,7 +38,7 @@ def load(run):
     problem = run.problem
     n_rows = len(problem.weight)
     zeros, ones = np.zeros(n_rows), np.ones(n_rows)
-    return tf.nest.map_structure(
+    return mapped(
         tf.convert_to_tensor,
         {
             "X": np.ascontiguousarray(problem.border[:, :-1]),
@@ -122,7 +122,7 @@ class Variational:
         )
         self.last = {name: aux[name] for name in ("spherical", "variance", "eta")}
         out = _estimates(aux, state["value"]) | {"hessian": hessian, "slopes": slopes}
-        return optimizers.report(state), session.to_numpy(out)
+        return optimizers.report(state), to_numpy(out)
 
     def evaluate(self, theta):
         """Estimates at theta."""
@@ -166,7 +166,7 @@ class Laplace:
         self._coef = aux["coef"].numpy()
         report["theta"] = report["theta"][len(coef) :]
         out = _estimates(aux, state["value"]) | {"hessian": hessian}
-        return report, session.to_numpy(out)
+        return report, to_numpy(out)
 
     def evaluate(self, theta):
         """Estimates at theta, the fixed effects at their best where theta is zero."""

@@ -30,11 +30,11 @@ def covariance_terms(structure, factors, scores, information, known=None, scale=
     Returns
     -------
     terms : dict
-        ``gradient`` (k,); ``pull`` (k,), the part of it that comes from K;
-        ``by_factor``, the two parts K_r T_r and H_r T_r; ``counts``, the effective
-        number of parameters of each factor, tr(T' K T); and as functions ``metric``
-        (k, k), the expected information with levels independent of each other, and
-        ``evidence`` (k,), the next point of the evidence fixed point.
+        ``gradient`` (k,); ``by_factor``, the two parts K_r T_r and H_r T_r;
+        ``counts``, the effective number of parameters of each factor, tr(T' K T); and
+        as functions ``pull`` (k,), the part of the gradient that comes from K,
+        ``metric`` (k, k), the expected information with levels independent of each
+        other, and ``evidence`` (k,), the next point of the evidence fixed point.
     """
     n_chain = len(structure.chain)
     squares, counts, slopes, pulls, infos, by_factor = [], [], [], [], [], []
@@ -67,7 +67,7 @@ def covariance_terms(structure, factors, scores, information, known=None, scale=
 
     return {
         "gradient": covariance.pull_back(structure, slopes),
-        "pull": covariance.pull_back(structure, pulls),
+        "pull": lambda: covariance.pull_back(structure, pulls),
         "metric": metric,
         "evidence": evidence,
         "by_factor": by_factor,

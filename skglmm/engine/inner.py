@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from skglmm.engine import kernel, rows, statistics
+from skglmm.engine import blocks, kernel, rows, statistics
 from skglmm.engine.likelihoods import LIKELIHOODS
 from skglmm.engine.structure import FLOAT, INT
 
@@ -126,8 +126,8 @@ class Inner:
             contrast = tf.concat([-coef, tf.ones([1], FLOAT)], 0)
         return left | {
             "coef": coef,
-            "spherical": tuple(tf.tensordot(a, contrast, [[1], [0]]) for a in lifted),
-            "scores": tuple(tf.tensordot(a, contrast, [[1], [0]]) for a in scores),
+            "spherical": tuple(blocks.combine(a, contrast) for a in lifted),
+            "scores": tuple(blocks.combine(a, contrast) for a in scores),
             "memory": (),
             "left": tf.zeros([], FLOAT),
             "state": state,

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from skglmm.engine import alone, covariance, linear
-from skglmm.engine.structure import FLOAT, INT, graph
+from skglmm.engine.structure import FLOAT, INT, graph, to_numpy
 
 _TOL, _MOST = 1e-9, 500
 
@@ -447,7 +447,7 @@ class System:
             self._start,
         )
         self._start = out.pop("start")
-        return tf.nest.map_structure(lambda t: t.numpy(), out)
+        return to_numpy(out)
 
     def log_det(self, factors, probes, n_steps=25):
         """log|M| and its standard error."""

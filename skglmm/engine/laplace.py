@@ -350,7 +350,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
     lower = tf.linalg.cholesky(left["normal"])
     newton = tf.linalg.cholesky_solve(lower, right)[:, 0]
     contrast = tf.concat([-newton, tf.ones([1], FLOAT)], 0)
-    h = [tf.tensordot(s, contrast, [[1], [0]]) for s in scores]
+    h = [blocks.combine(s, contrast) for s in scores]
     terms = covariance_terms(structure, factors, h, info)
 
     def inverse():

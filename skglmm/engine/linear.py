@@ -11,9 +11,19 @@ REML, which is what integrating the fixed effects over a flat prior leaves.
 import functools
 import math
 
+import numpy as np
 import tensorflow as tf
 
-from skglmm.engine import alone, blocks, covariance, gradient, kernel, optimizers
+from skglmm.engine import (
+    alone,
+    blocks,
+    covariance,
+    dense,
+    gradient,
+    kernel,
+    optimizers,
+)
+from skglmm.engine.statistics import read_spec, reduce_whole
 from skglmm.engine.structure import (
     FLOAT,
     INT,
@@ -21,6 +31,7 @@ from skglmm.engine.structure import (
     index_spec,
     signature_of,
     statistics_spec,
+    to_numpy,
 )
 
 # Share of the tolerance that BFGS may promise at the end.
@@ -30,7 +41,7 @@ _PROMISED = 1e-2
 def profile(border, n_rows, reml):
     """Fixed effects, their scaled covariance and the residual variance."""
     p = tf.shape(border)[0] - 1
-    xx, xy, yy = border[:p, :p], border[:p, p:], border[p, p]
+    xx, xy, yy = border[:-1, :-1], border[:-1, -1:], border[-1, -1]
     lower = tf.linalg.cholesky(xx)
     coef = tf.linalg.cholesky_solve(lower, xy)
     n = n_rows - reml * tf.cast(p, FLOAT)
@@ -39,7 +50,7 @@ def profile(border, n_rows, reml):
     rss = tf.maximum(yy - tf.reduce_sum(xy * coef), floor)
     return {
         "coef": coef[:, 0],
-        "half": tf.linalg.triangular_solve(lower, tf.eye(p, dtype=FLOAT)),
+        "half": tf.linalg.triangular_solve(lower, dense.identity(p)),
         "variance": rss / n,
         "n": n,
         "log_det": 2.0 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(lower))),
@@ -53,7 +64,7 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
     ``metric`` gives the expected information of theta with the levels taken as
     independent of each other, or the average information of several factors, the
     residual variance to be profiled out by ``pull`` (`optimizers.inverse_metric`), and
-    ``evidence`` the next point of the evidence fixed point: both are functions.
+    ``evidence`` the next point of the evidence fixed point: all three are functions.
     """
     factors = covariance.to_factors(structure, theta)
     state = kernel.factorize(structure, index, statistics, factors)
@@ -71,9 +82,8 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
     half = reml * fixed["half"]
     known = []
     for score in scores:
-        projected = tf.tensordot(score[:, :-1], half, [[1], [1]])  # (q, J, p)
-        known.append(blocks.square_nt(tf.transpose(projected, [0, 2, 1])))
-    residuals = [tf.tensordot(score, contrast, [[1], [0]]) for score in scores]
+        known.append(blocks.square_nt(tf.matmul(half, score[:, :-1])))
+    residuals = [blocks.combine(score, contrast) for score in scores]
     terms = gradient.covariance_terms(
         structure, factors, residuals, information, known, sigma2
     )
@@ -89,7 +99,7 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
         "n": n,
         "evidence": terms["evidence"],
         "fixed": fixed,
-        "means": tuple(tf.tensordot(b, contrast, [[1], [0]]) for b in effects),
+        "means": tuple(blocks.combine(b, contrast) for b in effects),
         "moves": tuple(b[:, :-1] for b in effects),
         "posterior": tuple(posterior),
         "factors": factors,
@@ -130,7 +140,7 @@ def _average_information(
     metric = whole - explained - tf.matmul(known, known, transpose_b=True)
     metric = 0.5 * (metric + tf.transpose(metric))
     scale = 1.0 / fixed["variance"]
-    return {"metric": lambda: scale * metric, "pull": scale * pull}
+    return {"metric": lambda: scale * metric, "pull": lambda: scale * pull}
 
 
 def _signature(structure):
@@ -149,7 +159,7 @@ def compiled_evaluate(structure):
 
     def call(index, statistics, n_rows, reml, theta):
         out = evaluate(structure, index, statistics, theta, n_rows, reml)
-        return out | {name: out[name]() for name in ("metric", "evidence")}
+        return out | {name: out[name]() for name in ("metric", "pull", "evidence")}
 
     return graph(call, [*_signature(structure), tf.TensorSpec([k], FLOAT)])
 
@@ -165,7 +175,7 @@ def _objective(structure, index, statistics, n_rows, reml):
             "stiffness": tf.zeros([], FLOAT),
             "gradient": out["gradient"],
             "inverse": lambda: optimizers.inverse_metric(
-                out["metric"](), n_rows, (out["pull"], out["n"])
+                out["metric"](), n_rows, (out["pull"](), out["n"])
             ),
             "fixed_point": out["evidence"],
             "is_newton": len(structure.n_effects) > 1,
@@ -180,7 +190,7 @@ def _alone(structure, index, statistics, n_rows):
     own, sums = alone.by_factor(structure, index, statistics, statistics)
     fixed = profile(statistics["border"], n_rows, 0.0)
     contrast = tf.concat([-fixed["coef"], tf.ones([1], FLOAT)], 0)
-    scores = [tf.tensordot(s, contrast, [[1], [0]]) for s in sums]
+    scores = [blocks.combine(s, contrast) for s in sums]
     return alone.start(structure, own, scores, fixed["variance"], n_rows)
 
 
@@ -212,29 +222,53 @@ def _begin(structure, index, statistics, n_rows, theta, cold):
     )
 
 
+def _solve(structure, index, statistics, n_rows, reml, theta, tol, cold, max_iter):
+    """Minimise, and keep what belongs to the minimum."""
+    fun = _objective(structure, index, statistics, n_rows, reml)
+    theta = _begin(structure, index, statistics, n_rows, theta, cold)
+    state = _initial(structure, index, statistics, theta, max_iter)
+    tol, n_warm = _strict(structure, tol), _n_warm(cold)
+    state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
+    return optimizers.summary(state), state["aux"]
+
+
+def _solve_spec(structure):
+    """Signature of the start, the tolerance, whether the start is cold, and steps."""
+    k = sum(covariance.n_parameters(structure))
+    return [
+        tf.TensorSpec([k], FLOAT),
+        tf.TensorSpec([], FLOAT),
+        tf.TensorSpec([], tf.bool),
+        tf.TensorSpec([], INT),
+    ]
+
+
 @functools.cache
 def compiled_solve(structure):
-    """Minimise, then evaluate at the minimum, traced once a structure."""
+    """Minimise, traced once a structure."""
+    spec = [*_signature(structure), *_solve_spec(structure)]
+    return graph(functools.partial(_solve, structure), spec)
+
+
+@functools.cache
+def compiled_fit(structure):
+    """Sum up the rows and minimise, traced once a structure.
+
+    The rows of a small problem are summed up faster than another graph is called, or
+    another tensor is handed over: `how` has the REML switch, the tolerance, whether the
+    start is cold, the number of steps, and then the start.
+    """
     k = sum(covariance.n_parameters(structure))
 
-    def call(index, statistics, n_rows, reml, theta, tol, cold, max_iter):
-        fun = _objective(structure, index, statistics, n_rows, reml)
-        theta = _begin(structure, index, statistics, n_rows, theta, cold)
-        state = _initial(structure, index, statistics, theta, max_iter)
-        tol, n_warm = _strict(structure, tol), _n_warm(cold)
-        state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
-        return optimizers.summary(state), state["aux"]
+    def call(index, rows, table, weight, maps, gram, how):
+        sums = reduce_whole(structure, index, rows, table, weight, maps, gram)
+        (reml, tol, cold, max_iter), theta = tf.unstack(how[:4]), how[4:]
+        cold, max_iter = cold > 0.0, tf.cast(max_iter, INT)
+        return sums, *_solve(
+            structure, index, sums, gram[0, 0], reml, theta, tol, cold, max_iter
+        )
 
-    return graph(
-        call,
-        [
-            *_signature(structure),
-            tf.TensorSpec([k], FLOAT),
-            tf.TensorSpec([], FLOAT),
-            tf.TensorSpec([], tf.bool),
-            tf.TensorSpec([], INT),
-        ],
-    )
+    return graph(call, [*read_spec(structure), tf.TensorSpec([4 + k], FLOAT)])
 
 
 @functools.cache
@@ -288,19 +322,27 @@ class Objective:
 
     Parameters
     ----------
-    structure : Structure
-    data : tuple
-        Index, statistics, number of rows and the REML switch, as tensors.
+    sums : Sums
+    reml : bool
+        Whether the fixed effects are integrated out as well.
     watch : Progress or None
         Who wants to know of every evaluation.
     """
 
-    def __init__(self, structure, data, watch=None):
-        self._structure, self.data, self._watch = structure, data, watch
+    def __init__(self, sums, reml, watch=None):
+        self._structure, self._sums, self._watch = sums.structure, sums, watch
+        self._reml = float(reml)
+
+    @property
+    def data(self):
+        """Index, statistics, number of rows and the REML switch, as tensors."""
+        sums = self._sums
+        scalars = tf.constant(sums.n_rows, FLOAT), tf.constant(self._reml, FLOAT)
+        return sums.index, sums.statistics(), *scalars
 
     def evaluate(self, theta):
         """Everything `evaluate` returns, as numpy."""
-        return self.evaluate_with(theta, self.data[-1])
+        return self.evaluate_with(theta, self._reml)
 
     def evaluate_with(self, theta, reml):
         """`evaluate`, the REML switch given."""
@@ -309,7 +351,7 @@ class Objective:
             tf.convert_to_tensor(reml, FLOAT),
             tf.convert_to_tensor(theta, FLOAT),
         )
-        return tf.nest.map_structure(lambda t: t.numpy(), out)
+        return to_numpy(out)
 
     def minimize(self, theta, max_iter, tol, cold):
         """Minimise from theta, or, where that is cold, from a better start.
@@ -321,20 +363,25 @@ class Objective:
         estimates : dict
             See `estimates`, at the minimum.
         """
-        theta = tf.convert_to_tensor(theta, FLOAT)
+        sums = self._sums
+        if self._watch is None and sums.at_once:
+            fit = compiled_fit(self._structure)
+            how = np.concatenate([[self._reml, tol, cold, max_iter], theta])
+            sums.found, state, out = fit(*sums.read, how)
+            return optimizers.report(state), to_numpy(out)
+        theta, data = tf.convert_to_tensor(theta, FLOAT), self.data
         tol, cold = tf.constant(tol, FLOAT), tf.constant(bool(cold))
         n_steps = tf.constant(max_iter, INT)
         if self._watch is None:
             solve = compiled_solve(self._structure)
-            state, out = solve(*self.data, theta, tol, cold, n_steps)
+            state, out = solve(*data, theta, tol, cold, n_steps)
         else:
             start, advance = compiled_steps(self._structure)
             state = optimizers.drive(
-                lambda state: advance(*self.data, state, tol, cold),
-                start(*self.data, theta, cold, n_steps),
+                lambda state: advance(*data, state, tol, cold),
+                start(*data, theta, cold, n_steps),
                 max_iter,
                 self._watch,
             )
             out = state["aux"]
-        out = tf.nest.map_structure(lambda t: t.numpy(), out)
-        return optimizers.report(state), out
+        return optimizers.report(state), to_numpy(out)

@@ -457,10 +457,9 @@ def compiled_exact(structure):
         squares, by_draw, draws = [], [], []
         lifted = kernel.lift(structure, index, state, list(z))
         for t, u, v in zip(factors, spherical, lifted, strict=True):
-            mean = tf.tensordot(u, contrast, [[1], [0]])
+            mean = blocks.combine(u, contrast)
             squares.append(tf.matmul(mean, mean, transpose_b=True) / fixed["variance"])
-            moved = tf.tensordot(u[:, :-1], shift, [[1], [0]])  # (q, J, c)
-            v -= tf.transpose(moved, [0, 2, 1])
+            v -= tf.matmul(shift, u[:, :-1], transpose_a=True)
             by_draw.append(_by_draw(v))
             draws.append(blocks.left(t, v))
         return tuple(squares), tuple(by_draw), tuple(draws)

@@ -10,7 +10,8 @@ information rather than from the identity.
 import numpy as np
 import tensorflow as tf
 
-from skglmm.engine.structure import FLOAT, INT
+from skglmm.engine import dense
+from skglmm.engine.structure import FLOAT, INT, to_numpy
 
 RUNNING, CONVERGED, PRECISION, STUCK, INTERRUPTED = 0, 1, 2, 3, 4
 
@@ -28,18 +29,23 @@ _AGREE = 2.0
 _SHORT, _LONG = 1e-6, 1e-2
 
 
+def _size(a):
+    """Length of the first axis, as a number where the graph knows it."""
+    return a.shape[0] or tf.shape(a)[0]
+
+
 def initial_state(theta, max_iter, aux=(), promise=float("inf")):
     """State before the first evaluation, at `theta` (k,).
 
     `promise` is what the first evaluation is told: zero asks for an exact one.
     """
     theta = tf.convert_to_tensor(theta, FLOAT)
-    k = tf.shape(theta)[0]
+    k = _size(theta)
     return {
         "theta": theta,
         "value": tf.constant(float("inf"), FLOAT),
         "gradient": tf.zeros([k], FLOAT),
-        "inverse": tf.eye(k, dtype=FLOAT),
+        "inverse": dense.identity(k),
         "trial": theta,
         "step": tf.ones([], FLOAT),
         "decrement": tf.constant(float("inf"), FLOAT),
@@ -64,9 +70,9 @@ def inverse_metric(metric, n_rows, profiled=None):
     """
     scale = tf.math.rsqrt(tf.linalg.diag_part(metric) + FLAT * n_rows)
     scaled = metric * scale[:, None] * scale[None]
-    k = tf.shape(metric)[0]
-    lower = tf.linalg.cholesky(scaled + 1e-6 * tf.eye(k, dtype=FLOAT))
-    inverse = tf.linalg.cholesky_solve(lower, tf.eye(k, dtype=FLOAT))
+    eye = dense.identity(_size(metric))
+    lower = tf.linalg.cholesky(scaled + 1e-6 * eye)
+    inverse = tf.linalg.cholesky_solve(lower, eye)
     inverse = inverse * scale[:, None] * scale[None]
     if profiled is None:
         return inverse
@@ -81,7 +87,7 @@ def bfgs_update(inverse, s, y):
     sy = tf.reduce_sum(s * y)
     usable = sy > 1e-10 * tf.norm(s) * tf.norm(y)
     rho = 1.0 / tf.where(usable, sy, 1.0)
-    left = tf.eye(tf.shape(s)[0], dtype=FLOAT) - rho * s[:, None] * y[None]
+    left = dense.identity(_size(s)) - rho * s[:, None] * y[None]
     updated = tf.matmul(left, tf.matmul(inverse, left, transpose_b=True))
     return tf.where(usable, updated + rho * s[:, None] * s[None], inverse)
 
@@ -158,7 +164,7 @@ def advance(fun, state, tol, n_warm):
 
     # a quadratic model that no step along it confirms is given up for the gradient
     steepness = tf.norm(new_gradient)
-    plain = tf.eye(tf.shape(theta)[0], dtype=FLOAT) * (_PLAIN / steepness)
+    plain = dense.identity(_size(theta)) * (_PLAIN / steepness)
     lost = ~fresh & (step < 1e-3) & (decrement > GOOD_ENOUGH)
     lost &= tf.reduce_any(tf.not_equal(inverse, plain))
     inverse = tf.where(lost, plain, inverse)
@@ -246,7 +252,7 @@ def summary(state):
 
 def report(state):
     """A final state as numbers, with the outcome as a sentence (None: converged)."""
-    state = tf.nest.map_structure(lambda t: t.numpy(), state)
+    state = to_numpy(state)
     n_iter = int(state["n_evaluations"])
     status, decrement = int(state["status"]), float(state["decrement"])
     outcome = None
@@ -296,10 +302,9 @@ def differences(fun, state, output, wanted, length):
     """
     theta, aux = state["theta"], state["aux"]
     base = output({"aux": aux, "gradient": state["gradient"]})
-    p, k = tf.shape(base)[0], theta.shape[0]
-    if k == 0:
+    p, k = tf.shape(base)[0], _size(theta)
+    if theta.shape[0] == 0:
         return tf.zeros([0, 0], FLOAT), tf.zeros([p, 0], FLOAT)
-    k = k or tf.shape(theta)[0]
     sizes, axes = tf.linalg.eigh(state["inverse"])
     steps = length * tf.sqrt(tf.maximum(sizes, 0.0))
     steps = tf.clip_by_value(steps, _SHORT, _LONG)

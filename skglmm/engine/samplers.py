@@ -12,8 +12,7 @@ from scipy.special import logsumexp, ndtri
 from scipy.stats import qmc
 
 from skglmm.engine import montecarlo
-from skglmm.engine.session import to_numpy
-from skglmm.engine.structure import FLOAT, INT
+from skglmm.engine.structure import FLOAT, INT, to_numpy
 
 # Independent randomisations of the quasi-random numbers, which give the error.
 _BATCHES = 8

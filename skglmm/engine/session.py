@@ -6,7 +6,7 @@ import tensorflow as tf
 from skglmm._aligned import is_aligned
 from skglmm._design import sparse_index
 from skglmm.engine import covariance, statistics
-from skglmm.engine.structure import FLOAT, INT, Device, Structure
+from skglmm.engine.structure import FLOAT, INT, Device, Structure, mapped
 
 # Below this many values a GPU's launch costs exceed its gain. An estimate, not a
 # measurement: no GPU was at hand.
@@ -49,11 +49,6 @@ def on_device(device, n_values):
     return Device(choose_device(device, n_values))
 
 
-def to_numpy(tensors):
-    """A structure of tensors as one of arrays."""
-    return tf.nest.map_structure(lambda t: t.numpy(), tensors)
-
-
 class Session:
     """Tensors of one design, on the device chosen for it.
 
@@ -78,7 +73,7 @@ class Session:
         index = self.design.index
         if index is None:
             index = sparse_index(self.design.factors)
-        self.index = tf.nest.map_structure(
+        self.index = mapped(
             lambda a: self._tensor(a, INT if a.ndim == 1 else tf.int64), index
         )
         return self
@@ -104,8 +99,8 @@ class Session:
         z = tuple(empty if values is None else values for values in z)
         return {"z": z} | self.places()
 
-    def statistics(self, table, weight):
-        """Block statistics of all rows of a linear model, a chunk at a time.
+    def sums(self, table, weight):
+        """Block statistics of all rows of a linear model (`statistics.Sums`).
 
         Parameters
         ----------
@@ -115,16 +110,15 @@ class Session:
         width = table.values.shape[1] + sum(f.n_effects for f in self.design.factors)
         core = self.design.plan.n_core
         chunk = int(max(_CHUNK_BYTES / (8 * width), core**2, 1000))
-        return statistics.reduce_in_chunks(
-            self.structure,
+        read = (
             self.index,
             self.places(),
             self._tensor(table.values),
             self._tensor(weight),
             {"border": table.border, "z": table.z},
             table.gram,
-            chunk,
         )
+        return statistics.Sums(self.structure, read, chunk)
 
     def places(self):
         """Levels and cells of the rows."""

@@ -330,8 +330,17 @@ def _nothing(structure, index, width):
     return out
 
 
+def reduce_whole(structure, index, rows, table, weight, maps, gram):
+    """Statistics of all rows at once, with what is no sum over levels.
+
+    `gram` (c, c) has the weighted products of the table's columns; for the others see
+    `reduce_rows`.
+    """
+    sums = reduce_rows(structure, index, rows, table, weight, maps)
+    return _completed(structure, index, sums, maps, gram)
+
+
 def _completed(structure, index, sums, maps, gram):
-    """Statistics with what is no sum over levels."""
     border = maps["border"]
     border = tf.matmul(border, tf.matmul(gram, border), transpose_a=True)
     if structure.core:
@@ -339,7 +348,8 @@ def _completed(structure, index, sums, maps, gram):
     return sums | {"border": border}
 
 
-def _signature(structure):
+def read_spec(structure):
+    """Signature of what the statistics are made of (`Sums.read`)."""
     maps = {
         "border": tf.TensorSpec([None, None], FLOAT),
         "z": tuple(tf.TensorSpec([None, q], FLOAT) for q in structure.n_effects),
@@ -358,12 +368,7 @@ def _signature(structure):
 @functools.cache
 def compiled_reduce(structure):
     """Statistics of all rows at once, traced once for a structure."""
-
-    def call(index, rows, table, weight, maps, gram):
-        sums = reduce_rows(structure, index, rows, table, weight, maps)
-        return _completed(structure, index, sums, maps, gram)
-
-    return graph(call, _signature(structure))
+    return graph(functools.partial(reduce_whole, structure), read_spec(structure))
 
 
 @functools.cache
@@ -391,21 +396,46 @@ def compiled_chunks(structure):
         )
         return _completed(structure, index, sums, maps, gram)
 
-    return graph(call, [*_signature(structure), tf.TensorSpec([], INT)])
+    return graph(call, [*read_spec(structure), tf.TensorSpec([], INT)])
 
 
-def reduce_in_chunks(structure, index, rows, table, weight, maps, gram, chunk):
-    """Statistics (`structure.statistics_spec`) of all rows, `chunk` rows at a time.
+class Sums:
+    """Statistics (`structure.statistics_spec`) of a data set, once they are wanted.
 
     Parameters
     ----------
-    structure, index, rows, table, weight, maps
-        See `reduce_rows`.
-    gram : tensor of shape (c, c)
-        Weighted products of the table's columns.
+    structure : Structure
+    read : tuple
+        Index, rows, table, weight and maps (see `reduce_rows`), and the weighted
+        products (c, c) of the table's columns.
     chunk : int
+        Number of rows that are summed together.
     """
-    if len(weight) <= chunk:
-        return compiled_reduce(structure)(index, rows, table, weight, maps, gram)
-    chunk = tf.constant(chunk, INT)
-    return compiled_chunks(structure)(index, rows, table, weight, maps, gram, chunk)
+
+    def __init__(self, structure, read, chunk):
+        self.structure, self.read, self._chunk = structure, read, chunk
+        self.found = None
+
+    @property
+    def index(self):
+        return self.read[0]
+
+    @property
+    def n_rows(self):
+        """Sum of the weights."""
+        return self.read[-1][0, 0]
+
+    @property
+    def at_once(self):
+        """Whether all rows are summed together."""
+        return len(self.read[3]) <= self._chunk
+
+    def statistics(self):
+        """The statistics, worked out the first time."""
+        if self.found is None:
+            if self.at_once:
+                self.found = compiled_reduce(self.structure)(*self.read)
+            else:
+                chunk = tf.constant(self._chunk, INT)
+                self.found = compiled_chunks(self.structure)(*self.read, chunk)
+        return self.found

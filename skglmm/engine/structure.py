@@ -54,6 +54,23 @@ class Structure:
         return [(t, s) for t in range(n) for s in range(t + 1, n)]
 
 
+def mapped(function, tree):
+    """Like `tf.nest.map_structure` for dicts, lists and tuples, in a tenth of the time.
+
+    A small fit has some thirty tensors to hand over.
+    """
+    if isinstance(tree, dict):
+        return {key: mapped(function, value) for key, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        return type(tree)(mapped(function, value) for value in tree)
+    return function(tree)
+
+
+def to_numpy(tensors):
+    """A structure of tensors as one of arrays."""
+    return mapped(lambda t: t.numpy(), tensors)
+
+
 class Device:
     """`tf.device` by name, which graphs then need not ask for."""
 

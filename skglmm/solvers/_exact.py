@@ -13,14 +13,8 @@ def open_objective(problem, device):
 
     run = session.Session(problem.design, device, problem.n_border)
     with run:
-        statistics = run.statistics(problem.linear_table(), problem.weight)
-        data = (
-            run.index,
-            statistics,
-            run.scalar(problem.weight.sum()),
-            run.scalar(float(problem.reml)),
-        )
-        yield run, linear.Objective(run.structure, data, problem.watch)
+        sums = run.sums(problem.linear_table(), problem.weight)
+        yield run, linear.Objective(sums, problem.reml, problem.watch)
 
 
 def solve_linear(problem, max_iter, tol, device):
