@@ -52,8 +52,9 @@ from skglmm._updating import UpdateMixin
 from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
 
-# Columns up to which products of them are too small for several threads.
-_NARROW = 64
+# Columns up to which products of them are too small to gain by several threads, and
+# rows times squared columns up to which OpenBLAS starts none.
+_NARROW, _SMALL = 64, 27_000
 
 
 class BaseMixedModel(
@@ -161,9 +162,7 @@ class BaseMixedModel(
             If a column is unknown or holds what it must not hold, if a label is
             missing, or if a factor cannot be estimated from these rows.
         """
-        shape = getattr(X, "shape", ())
-        is_wide = len(shape) == 2 and shape[1] > _NARROW
-        with nullcontext() if is_wide else one_blas_thread():
+        with one_blas_thread() if _waits(X) else nullcontext():
             return self._fit(X, y, sample_weight, groups)
 
     def _fit(self, X, y, sample_weight, groups):
@@ -350,7 +349,8 @@ class BaseMixedModel(
     def _check_target(self, y, table):
         if not _is_vector(y):
             y = column_or_1d(y, warn=True)
-        check_consistent_length(y, np.empty(table.n_rows))
+        if len(y) != table.n_rows:
+            check_consistent_length(y, np.empty(table.n_rows))
         y = np.asarray(y)
         if y.dtype.kind not in "biuf":
             if y.dtype.kind == "c":
@@ -359,7 +359,8 @@ class BaseMixedModel(
                     "ones."
                 )
             y = y.astype(np.float64)
-        assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
+        if not np.isfinite(y).all():
+            assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
         return y.astype(np.float64)
 
     def _check_rows(self, y):
@@ -583,6 +584,14 @@ class BaseMixedModel(
                 terms, recodings, solution.extra["draws"], strict=True
             )
         }
+
+
+def _waits(X):
+    """Whether threads of numpy's would wait for more work and gain nothing."""
+    shape = getattr(X, "shape", ())
+    if len(shape) != 2:
+        return True
+    return shape[1] <= _NARROW and shape[0] * (shape[1] + 2) ** 2 > _SMALL
 
 
 def _index(names):

@@ -251,8 +251,8 @@ def compiled_solve(structure):
 
 
 @functools.cache
-def compiled_fit(structure):
-    """Sum up the rows and minimise, traced once a structure.
+def compiled_fit(structure, inline):
+    """Sum up the rows and minimise, traced once a structure and kind of executor.
 
     The rows of a small problem are summed up faster than another graph is called, or
     another tensor is handed over: `how` has the REML switch, the tolerance, whether the
@@ -268,7 +268,8 @@ def compiled_fit(structure):
             structure, index, sums, gram[0, 0], reml, theta, tol, cold, max_iter
         )
 
-    return graph(call, [*read_spec(structure), tf.TensorSpec([4 + k], FLOAT)])
+    how = tf.TensorSpec([4 + k], FLOAT)
+    return graph(call, [*read_spec(structure), how], inline)
 
 
 @functools.cache
@@ -365,7 +366,7 @@ class Objective:
         """
         sums = self._sums
         if self._watch is None and sums.at_once:
-            fit = compiled_fit(self._structure)
+            fit = compiled_fit(self._structure, sums.inline)
             how = np.concatenate([[self._reml, tol, cold, max_iter], theta])
             sums.found, state, out = fit(*sums.read, how)
             return optimizers.report(state), to_numpy(out)

@@ -12,6 +12,8 @@ from skglmm.engine.structure import FLOAT, INT, Device, Structure, mapped
 # measurement: no GPU was at hand.
 _GPU_VALUES = 1_000_000
 _CHUNK_BYTES = 128e6
+# Values of a linear model's table below which threads are not worth their handling.
+_INLINE = 20_000
 
 
 def structure_of(design):
@@ -118,7 +120,8 @@ class Session:
             {"border": table.border, "z": table.z},
             table.gram,
         )
-        return statistics.Sums(self.structure, read, chunk)
+        inline = self._in_memory and table.values.size < _INLINE
+        return statistics.Sums(self.structure, read, chunk, inline)
 
     def places(self):
         """Levels and cells of the rows."""

@@ -410,10 +410,13 @@ class Sums:
         products (c, c) of the table's columns.
     chunk : int
         Number of rows that are summed together.
+    inline : bool, default=False
+        Whether they are few (`structure.Graph`).
     """
 
-    def __init__(self, structure, read, chunk):
+    def __init__(self, structure, read, chunk, inline=False):
         self.structure, self.read, self._chunk = structure, read, chunk
+        self.inline = inline
         self.found = None
 
     @property

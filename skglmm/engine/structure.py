@@ -6,6 +6,7 @@ their numbers of rows, levels and fixed columns.
 
 import functools
 import threading
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -98,10 +99,12 @@ class Graph:
     """A function of tensors as one graph on each device, traced when it is first used.
 
     Calling the graph costs half of what calling a `tf.function` does, which finds out
-    every time that the signature still fits.
+    every time that the signature still fits. Where all operations are small, `inline`
+    runs them one after the other where the call comes from: handing them to a pool of
+    threads takes longer than the operations do.
     """
 
-    def __init__(self, function, signature):
+    def __init__(self, function, signature, inline):
         # TensorFlow counts graphs by their code and takes many structures for one
         # function that is traced again and again; a partial has no code to count by.
         partial = functools.partial(function)
@@ -109,6 +112,10 @@ class Graph:
             partial, input_signature=signature, autograph=False
         )
         self._on_device, self._lock = {}, threading.Lock()
+        self._executor = nullcontext
+        if inline:
+            executor = tf.experimental.function_executor_type
+            self._executor = functools.partial(executor, "SINGLE_THREADED_EXECUTOR")
 
     def get_concrete_function(self):
         """The graph on the present device."""
@@ -121,12 +128,13 @@ class Graph:
         return self._on_device[device]
 
     def __call__(self, *tensors):
-        return self.get_concrete_function()(*tensors)
+        with self._executor():
+            return self.get_concrete_function()(*tensors)
 
 
-def graph(function, signature):
+def graph(function, signature, inline=False):
     """Compiled `function` of tensors, one for each closure."""
-    return Graph(function, signature)
+    return Graph(function, signature, inline)
 
 
 def signature_of(function):
