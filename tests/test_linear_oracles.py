@@ -142,6 +142,24 @@ def test_the_answer_is_that_of_lme4(name, method):
     check_posterior(ref, model)
 
 
+@pytest.mark.parametrize("name", ["radon_slopes", "nested_within_crossed"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_however_the_rows_are_summed_up_the_answer_is_that_of_lme4(
+    name, at_once, monkeypatch
+):
+    from skglmm.engine import session
+
+    monkeypatch.setattr(session, "_INLINE", 0)
+    if not at_once:
+        monkeypatch.setattr(session, "_CHUNK_BYTES", 0)
+        monkeypatch.setattr(session, "_LEAST_CHUNK", 300)
+    ref, data, model, _ = fitted.__wrapped__(name, "reml")
+    check_log_likelihood(ref, model)
+    check_fixed_effects(ref, model)
+    check_variances(ref, data, model)
+    check_posterior(ref, model)
+
+
 def small(pair):
     return oracles.load(*pair)[0]["nobs"] < 5000
 

@@ -11,7 +11,7 @@ from skglmm.engine.structure import FLOAT, INT, Device, Structure, mapped
 # Below this many values a GPU's launch costs exceed its gain. An estimate, not a
 # measurement: no GPU was at hand.
 _GPU_VALUES = 1_000_000
-_CHUNK_BYTES = 128e6
+_CHUNK_BYTES, _LEAST_CHUNK = 128e6, 1000
 # Values of a linear model's table below which threads are not worth their handling.
 _INLINE = 20_000
 
@@ -111,7 +111,7 @@ class Session:
         """
         width = table.values.shape[1] + sum(f.n_effects for f in self.design.factors)
         core = self.design.plan.n_core
-        chunk = int(max(_CHUNK_BYTES / (8 * width), core**2, 1000))
+        chunk = int(max(_CHUNK_BYTES / (8 * width), core**2, _LEAST_CHUNK))
         read = (
             self.index,
             self.places(),
