@@ -317,11 +317,11 @@ def test_statistics_of_chunks_of_rows_add_up_to_those_of_all_rows(name):
     engine, n = Engine(problem, ["full"] * len(problem.codes), True), len(problem.y)
 
     run, table = engine.session, engine.table
-    maps = {"border": table.border, "z": table.z}
+    maps = np.hstack([*table.z, table.border, table.gram])
 
     def reduced(chunk):
-        read = run.index, run.places(), table.values, engine.weight, maps, table.gram
-        found = statistics.Sums(run.structure, read, chunk).statistics()
+        read = run.index, run.places(), table.values, engine.weight, maps
+        found = statistics.Sums(run.structure, read, n, chunk).statistics()
         return tf.nest.flatten(found)
 
     whole = reduced(n)

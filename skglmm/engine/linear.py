@@ -23,7 +23,7 @@ from skglmm.engine import (
     kernel,
     optimizers,
 )
-from skglmm.engine.statistics import read_spec, reduce_whole
+from skglmm.engine.statistics import read_spec, reduce_whole, unpacked
 from skglmm.engine.structure import (
     FLOAT,
     INT,
@@ -260,12 +260,14 @@ def compiled_fit(structure, inline):
     """
     k = sum(covariance.n_parameters(structure))
 
-    def call(index, rows, table, weight, maps, gram, how):
-        sums = reduce_whole(structure, index, rows, table, weight, maps, gram)
+    def call(index, rows, table, weight, maps, how):
+        maps = unpacked(structure, maps)
+        sums = reduce_whole(structure, index, rows, table, weight, maps)
         (reml, tol, cold, max_iter), theta = tf.unstack(how[:4]), how[4:]
         cold, max_iter = cold > 0.0, tf.cast(max_iter, INT)
+        n_rows = maps["gram"][0, 0]
         return sums, *_solve(
-            structure, index, sums, gram[0, 0], reml, theta, tol, cold, max_iter
+            structure, index, sums, n_rows, reml, theta, tol, cold, max_iter
         )
 
     how = tf.TensorSpec([4 + k], FLOAT)
@@ -368,7 +370,7 @@ class Objective:
         if self._watch is None and sums.at_once:
             fit = compiled_fit(self._structure, sums.inline)
             how = np.concatenate([[self._reml, tol, cold, max_iter], theta])
-            sums.found, state, out = fit(*sums.read, how)
+            sums.found, state, out = fit(*sums.read, tf.constant(how))
             return optimizers.report(state), to_numpy(out)
         theta, data = tf.convert_to_tensor(theta, FLOAT), self.data
         tol, cold = tf.constant(tol, FLOAT), tf.constant(bool(cold))

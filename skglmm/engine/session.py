@@ -87,7 +87,7 @@ class Session:
         """A tensor that reads the array itself, where that can be, and else a copy."""
         fits = array.dtype == dtype.as_numpy_dtype and is_aligned(array)
         if not (fits and self._in_memory):
-            return tf.convert_to_tensor(array, dtype)
+            return tf.constant(array, dtype)
         return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
     @staticmethod
@@ -117,17 +117,17 @@ class Session:
             self.places(),
             self._tensor(table.values),
             self._tensor(weight),
-            {"border": table.border, "z": table.z},
-            table.gram,
+            # one tensor: each takes longer to hand over than so few values to sort out
+            tf.constant(np.hstack([*table.z, table.border, table.gram])),
         )
         inline = self._in_memory and table.values.size < _INLINE
-        return statistics.Sums(self.structure, read, chunk, inline)
+        return statistics.Sums(self.structure, read, table.total, chunk, inline)
 
     def places(self):
         """Levels and cells of the rows."""
         return {
-            "level": tuple(f.codes for f in self.design.factors),
-            "cell": self.design.row_cell,
+            "level": tuple(self._tensor(f.codes, INT) for f in self.design.factors),
+            "cell": mapped(lambda a: self._tensor(a, INT), self.design.row_cell),
         }
 
     def theta(self, factors):

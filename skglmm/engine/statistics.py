@@ -6,6 +6,7 @@ need.
 """
 
 import functools
+import itertools
 
 import tensorflow as tf
 
@@ -330,19 +331,30 @@ def _nothing(structure, index, width):
     return out
 
 
-def reduce_whole(structure, index, rows, table, weight, maps, gram):
+def unpacked(structure, maps):
+    """What `Session.sums` packs: `maps` of `reduce_rows`, and the table's ``gram``."""
+    ends = [0, *itertools.accumulate(structure.n_effects)]
+    z = [
+        tf.ensure_shape(maps[:, a:b], [None, b - a])
+        for a, b in itertools.pairwise(ends)
+    ]
+    rest, c = maps[:, ends[-1] :], tf.shape(maps)[0]
+    return {"z": z, "border": rest[:, :-c], "gram": rest[:, -c:]}
+
+
+def reduce_whole(structure, index, rows, table, weight, maps):
     """Statistics of all rows at once, with what is no sum over levels.
 
-    `gram` (c, c) has the weighted products of the table's columns; for the others see
-    `reduce_rows`.
+    For the parameters see `reduce_rows`; `maps` as `unpacked` gives them.
     """
     sums = reduce_rows(structure, index, rows, table, weight, maps)
-    return _completed(structure, index, sums, maps, gram)
+    return _completed(structure, index, sums, maps)
 
 
-def _completed(structure, index, sums, maps, gram):
+def _completed(structure, index, sums, maps):
+    """Statistics with what is no sum over levels."""
     border = maps["border"]
-    border = tf.matmul(border, tf.matmul(gram, border), transpose_a=True)
+    border = tf.matmul(border, tf.matmul(maps["gram"], border), transpose_a=True)
     if structure.core:
         sums |= {"met": meetings(index, 0, sums["cell"][0])}
     return sums | {"border": border}
@@ -350,17 +362,12 @@ def _completed(structure, index, sums, maps, gram):
 
 def read_spec(structure):
     """Signature of what the statistics are made of (`Sums.read`)."""
-    maps = {
-        "border": tf.TensorSpec([None, None], FLOAT),
-        "z": tuple(tf.TensorSpec([None, q], FLOAT) for q in structure.n_effects),
-    }
     rows = rows_spec(structure)
     return [
         index_spec(structure),
         {name: rows[name] for name in ("level", "cell")},
         tf.TensorSpec([None, None], FLOAT),
         vector(),
-        maps,
         tf.TensorSpec([None, None], FLOAT),
     ]
 
@@ -368,15 +375,20 @@ def read_spec(structure):
 @functools.cache
 def compiled_reduce(structure):
     """Statistics of all rows at once, traced once for a structure."""
-    return graph(functools.partial(reduce_whole, structure), read_spec(structure))
+
+    def call(*read):
+        *read, maps = read
+        return reduce_whole(structure, *read, unpacked(structure, maps))
+
+    return graph(call, read_spec(structure))
 
 
 @functools.cache
 def compiled_chunks(structure):
     """Statistics of so many rows at a time, traced once for a structure."""
 
-    def call(index, rows, table, weight, maps, gram, chunk):
-        n = tf.shape(weight)[0]
+    def call(index, rows, table, weight, maps, chunk):
+        n, maps = tf.shape(weight)[0], unpacked(structure, maps)
 
         def add(start, sums):
             some = slice(start, start + chunk)
@@ -394,7 +406,7 @@ def compiled_chunks(structure):
             shape_invariants=(tf.TensorShape([]), shapes),
             parallel_iterations=2,
         )
-        return _completed(structure, index, sums, maps, gram)
+        return _completed(structure, index, sums, maps)
 
     return graph(call, [*read_spec(structure), tf.TensorSpec([], INT)])
 
@@ -406,27 +418,23 @@ class Sums:
     ----------
     structure : Structure
     read : tuple
-        Index, rows, table, weight and maps (see `reduce_rows`), and the weighted
-        products (c, c) of the table's columns.
+        Index, rows, table, weight (see `reduce_rows`) and maps (see `unpacked`).
+    n_rows : float
+        Sum of the weights.
     chunk : int
         Number of rows that are summed together.
     inline : bool, default=False
         Whether they are few (`structure.Graph`).
     """
 
-    def __init__(self, structure, read, chunk, inline=False):
-        self.structure, self.read, self._chunk = structure, read, chunk
-        self.inline = inline
+    def __init__(self, structure, read, n_rows, chunk, inline=False):
+        self.structure, self.read, self.n_rows = structure, read, n_rows
+        self._chunk, self.inline = chunk, inline
         self.found = None
 
     @property
     def index(self):
         return self.read[0]
-
-    @property
-    def n_rows(self):
-        """Sum of the weights."""
-        return self.read[-1][0, 0]
 
     @property
     def at_once(self):
