@@ -314,8 +314,9 @@ class BaseMixedModel(
         self._named = columns
         self._from_metadata = groups is not None
         self.solver_ = solver
-        self._store_fixed(names, solution, fixed_coding)
-        self._store_random(terms, encoded, recodings, solution)
+        half, inverse = _half(solution.coef_covariance)
+        self._store_fixed(names, solution, fixed_coding, half)
+        self._store_random(terms, encoded, recodings, solution, inverse)
         self._store_likelihood(solution, fixed_coding, factors, weight)
         self._store_part(fitted)
         self._store_missing(design_matrix, weight, imputed)
@@ -461,7 +462,7 @@ class BaseMixedModel(
     def _scale(self):
         return getattr(self, "noise_variance_", 1.0) or 1.0
 
-    def _store_fixed(self, names, solution, coding):
+    def _store_fixed(self, names, solution, coding, half):
         estimate = coding.transform @ solution.coef
         covariance = coding.transform @ solution.coef_covariance @ coding.transform.T
         std_error = np.sqrt(np.diag(covariance))
@@ -471,9 +472,7 @@ class BaseMixedModel(
         first = int(self.fit_intercept)
         # the errors of the coefficients are this times independent standard ones
         self._coef_half = np.zeros((1 + len(names), len(solution.coef)))
-        self._coef_half[1 - first :] = (
-            coding.transform @ _half(solution.coef_covariance)[0]
-        )
+        self._coef_half[1 - first :] = coding.transform @ half
         self.intercept_ = float(estimate[0]) if first else 0.0
         self.coef_ = estimate[first:]
         self.coef_names_ = list(names)
@@ -483,12 +482,11 @@ class BaseMixedModel(
             columns=_index(("estimate", "std_error")),
         )
 
-    def _store_random(self, terms, encoded, recodings, solution):
+    def _store_random(self, terms, encoded, recodings, solution, inverse):
         self.random_effects_, self.random_effects_std_ = {}, {}
         self.random_effects_covariance_, self._posteriors = {}, {}
         self._shifts = {}
         cross = solution.cross
-        inverse = _half(solution.coef_covariance)[1]
         for r, (term, (_, levels), recoding) in enumerate(
             zip(terms, encoded, recodings, strict=True)
         ):

@@ -225,8 +225,8 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
                 "positive weight: give rows of two classes."
             )
 
-    def _store_fixed(self, names, solution, coding):
-        super()._store_fixed(names, solution, coding)
+    def _store_fixed(self, names, solution, coding, half):
+        super()._store_fixed(names, solution, coding, half)
         self.coef_ = self.coef_[None]
         self.intercept_ = np.array([self.intercept_])
 

@@ -56,14 +56,13 @@ def to_factors(structure, theta):
 
 def factors_of(structure, theta):
     """T_r of every factor (numpy)."""
-    ends = np.cumsum(n_parameters(structure))[:-1]
-    parts = np.split(np.asarray(theta), ends) if structure.n_effects else []
-    return tuple(
-        (part @ basis(kind, q).reshape(-1, q * q)).reshape(q, q)
-        for part, kind, q in zip(
-            parts, structure.covariance, structure.n_effects, strict=True
-        )
-    )
+    factors, at = [], 0
+    for kind, q in zip(structure.covariance, structure.n_effects, strict=True):
+        e = basis(kind, q)
+        part = theta[at : at + len(e)]
+        factors.append((part @ e.reshape(-1, q * q)).reshape(q, q))
+        at += len(e)
+    return tuple(factors)
 
 
 def from_factor(kind, t):

@@ -58,9 +58,8 @@ def profile(border, n_rows, reml):
 
 
 def evaluate(structure, index, statistics, theta, n_rows, reml):
-    """Objective, gradient and metric at theta, with everything they came from.
+    """Objective, gradient and metric at theta, and what `estimates` are made of.
 
-    ``moves`` (q, p, J) are minus the derivatives of the means in the fixed effects.
     ``metric`` gives the expected information of theta with the levels taken as
     independent of each other, or the average information of several factors, the
     residual variance to be profiled out by ``pull`` (`optimizers.inverse_metric`), and
@@ -70,7 +69,8 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
     state = kernel.factorize(structure, index, statistics, factors)
     effects, scores, _, explained = kernel.project(structure, index, state, statistics)
     posterior, information = kernel.posterior(structure, index, state)
-    fixed = profile(statistics["border"] - explained, n_rows, reml)
+    left = statistics["border"] - explained
+    fixed = profile(left, n_rows, reml)
     sigma2, n = fixed["variance"], fixed["n"]
     value = (
         state["log_det"]
@@ -78,7 +78,7 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
         + n * (1.0 + math.log(2.0 * math.pi))
         + reml * fixed["log_det"]
     )
-    contrast = tf.concat([-fixed["coef"], tf.ones([1], FLOAT)], 0)
+    contrast = _contrast(fixed)
     half = reml * fixed["half"]
     known = []
     for score in scores:
@@ -98,12 +98,33 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
         "pull": terms["pull"],
         "n": n,
         "evidence": terms["evidence"],
-        "fixed": fixed,
-        "means": tuple(blocks.combine(b, contrast) for b in effects),
-        "moves": tuple(b[:, :-1] for b in effects),
-        "posterior": tuple(posterior),
-        "factors": factors,
+        "kept": {
+            "left": left,
+            "effects": tuple(effects),
+            "posterior": tuple(posterior),
+        },
     }
+
+
+def estimates(structure, theta, kept, n_rows, reml):
+    """What a solution is made of, from what has been kept of the evaluation at theta.
+
+    ``moves`` (q, p, J) are minus the derivatives of the means in the fixed effects.
+    """
+    fixed = profile(kept["left"], n_rows, reml)
+    contrast = _contrast(fixed)
+    return {
+        "fixed": {name: fixed[name] for name in ("coef", "half", "variance")},
+        "means": tuple(blocks.combine(b, contrast) for b in kept["effects"]),
+        "moves": tuple(b[:, :-1] for b in kept["effects"]),
+        "posterior": kept["posterior"],
+        "factors": covariance.to_factors(structure, theta),
+    }
+
+
+def _contrast(fixed):
+    """What makes residuals of the fixed columns and the response."""
+    return tf.concat([-fixed["coef"], tf.ones([1], FLOAT)], 0)
 
 
 def _average_information(
@@ -159,7 +180,9 @@ def compiled_evaluate(structure):
 
     def call(index, statistics, n_rows, reml, theta):
         out = evaluate(structure, index, statistics, theta, n_rows, reml)
-        return out | {name: out[name]() for name in ("metric", "pull", "evidence")}
+        kept = out.pop("kept")
+        out |= {name: out[name]() for name in ("metric", "pull", "evidence")}
+        return out | estimates(structure, theta, kept, n_rows, reml)
 
     return graph(call, [*_signature(structure), tf.TensorSpec([k], FLOAT)])
 
@@ -179,7 +202,7 @@ def _objective(structure, index, statistics, n_rows, reml):
             ),
             "fixed_point": out["evidence"],
             "is_newton": len(structure.n_effects) > 1,
-            "aux": estimates(out),
+            "aux": out["kept"],
         }
 
     return fun
@@ -189,14 +212,25 @@ def _alone(structure, index, statistics, n_rows):
     """Parameters to begin from (`alone.start`)."""
     own, sums = alone.by_factor(structure, index, statistics, statistics)
     fixed = profile(statistics["border"], n_rows, 0.0)
-    contrast = tf.concat([-fixed["coef"], tf.ones([1], FLOAT)], 0)
-    scores = [blocks.combine(s, contrast) for s in sums]
+    scores = [blocks.combine(s, _contrast(fixed)) for s in sums]
     return alone.start(structure, own, scores, fixed["variance"], n_rows)
 
 
 def _initial(structure, index, statistics, theta, max_iter):
-    blank = _blank_estimates(structure, index["n_levels"], statistics["border"])
+    border, n_levels = statistics["border"], index["n_levels"]
+    p, effects = tf.shape(border)[0], list(enumerate(structure.n_effects))
+    blank = {
+        "left": border,
+        "effects": tuple(tf.zeros([q, p, n_levels[r]], FLOAT) for r, q in effects),
+        "posterior": tuple(tf.zeros([q, q, n_levels[r]], FLOAT) for r, q in effects),
+    }
     return optimizers.initial_state(theta, max_iter, blank)
+
+
+def _final(structure, state, n_rows, reml):
+    """What is left of a state, and the estimates there."""
+    out = estimates(structure, state["theta"], state["aux"], n_rows, reml)
+    return optimizers.summary(state), out | {"value": state["value"]}
 
 
 def _n_warm(cold):
@@ -229,7 +263,7 @@ def _solve(structure, index, statistics, n_rows, reml, theta, tol, cold, max_ite
     state = _initial(structure, index, statistics, theta, max_iter)
     tol, n_warm = _strict(structure, tol), _n_warm(cold)
     state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
-    return optimizers.summary(state), state["aux"]
+    return _final(structure, state, n_rows, reml)
 
 
 def _solve_spec(structure):
@@ -276,7 +310,7 @@ def compiled_fit(structure, inline):
 
 @functools.cache
 def compiled_steps(structure):
-    """The same in steps: the state to begin with, and one evaluation of it."""
+    """The same in steps: the state to begin with, one evaluation, and the end."""
     k = sum(covariance.n_parameters(structure))
     theta, integer = tf.TensorSpec([k], FLOAT), tf.TensorSpec([], INT)
     switch = tf.TensorSpec([], tf.bool)
@@ -292,32 +326,9 @@ def compiled_steps(structure):
     start = graph(start, [*_signature(structure), theta, switch, integer])
     state = signature_of(start)
     scalar = tf.TensorSpec([], FLOAT)
-    return start, graph(advance, [*_signature(structure), state, scalar, switch])
-
-
-def estimates(out):
-    """The part of an evaluation that outlives it."""
-    fixed = {name: out["fixed"][name] for name in ("coef", "half", "variance")}
-    names = ("value", "means", "moves", "posterior", "factors")
-    return {"fixed": fixed} | {name: out[name] for name in names}
-
-
-def _blank_estimates(structure, n_levels, border):
-    p = tf.shape(border)[0] - 1
-    zero = tf.zeros([], FLOAT)
-    effects = list(enumerate(structure.n_effects))
-    return {
-        "value": zero,
-        "fixed": {
-            "coef": tf.zeros([p], FLOAT),
-            "half": tf.zeros([p, p], FLOAT),
-            "variance": zero,
-        },
-        "means": tuple(tf.zeros([q, n_levels[r]], FLOAT) for r, q in effects),
-        "moves": tuple(tf.zeros([q, p, n_levels[r]], FLOAT) for r, q in effects),
-        "posterior": tuple(tf.zeros([q, q, n_levels[r]], FLOAT) for r, q in effects),
-        "factors": tuple(tf.zeros([q, q], FLOAT) for _, q in effects),
-    }
+    advance = graph(advance, [*_signature(structure), state, scalar, switch])
+    finish = functools.partial(_final, structure)
+    return start, advance, graph(finish, [state, scalar, scalar])
 
 
 class Objective:
@@ -364,7 +375,7 @@ class Objective:
         report : dict
             See `optimizers.report`.
         estimates : dict
-            See `estimates`, at the minimum.
+            See `estimates`, with the ``value``, at the minimum.
         """
         sums = self._sums
         if self._watch is None and sums.at_once:
@@ -379,12 +390,12 @@ class Objective:
             solve = compiled_solve(self._structure)
             state, out = solve(*data, theta, tol, cold, n_steps)
         else:
-            start, advance = compiled_steps(self._structure)
+            start, advance, finish = compiled_steps(self._structure)
             state = optimizers.drive(
                 lambda state: advance(*data, state, tol, cold),
                 start(*data, theta, cold, n_steps),
                 max_iter,
                 self._watch,
             )
-            out = state["aux"]
+            state, out = finish(state, *data[2:])
         return optimizers.report(state), to_numpy(out)
