@@ -22,9 +22,13 @@ import numpy as np
 import tensorflow as tf
 
 from skglmm.engine import alone, covariance, linear
+from skglmm.engine.blocks import sparse_product
 from skglmm.engine.structure import FLOAT, INT, graph, to_numpy
 
 _TOL, _MOST = 1e-9, 500
+# Lanczos steps at first and at most, and the share of the Monte Carlo error that the
+# last two of them may be worth.
+_LEAST_STEPS, _MOST_STEPS, _SETTLED = 8, 64, 1e-3
 
 
 def _split(x, sizes):
@@ -79,9 +83,9 @@ class Operator:
         """M_rs x for r != s."""
         x = times_factor(self.factors[s], x)
         if r < s:
-            x = tf.sparse.sparse_dense_matmul(self._couplings[r, s], x)
+            x = sparse_product(self._couplings[r, s], x)
         else:
-            x = tf.sparse.sparse_dense_matmul(self._couplings[s, r], x, adjoint_a=True)
+            x = sparse_product(self._couplings[s, r], x, adjoint=True)
         return times_factor(tf.transpose(self.factors[r]), x)
 
     def diagonal(self, r, x):
@@ -368,8 +372,10 @@ def quadrature_of_log(diagonals, others, size):
     return np.array(out)
 
 
-def log_det(effects, system, factors, probes, n_steps=25):
+def log_det(effects, system, factors, probes):
     """log|M| and its standard error, by Lanczos quadrature from signs (m, c).
+
+    There are twice as many Lanczos steps until the last two change next to nothing.
 
     Parameters
     ----------
@@ -380,15 +386,22 @@ def log_det(effects, system, factors, probes, n_steps=25):
     sizes = system["sizes"].numpy()
     size = int(sizes[1:].sum())
     system = {name: system[name] for name in ("sizes", "own", "couplings")}
-    known, *tridiagonal = compiled_log_det(effects)(
-        system,
-        tuple(tf.convert_to_tensor(t, FLOAT) for t in factors),
-        tf.convert_to_tensor(probes[-size:], FLOAT),
-        tf.constant(min(n_steps, size), INT),
-    )
-    parts = quadrature_of_log(*(a.numpy() for a in tridiagonal), size)
-    error = parts.std(ddof=1) / np.sqrt(len(parts))
-    return float(known) + float(parts.mean()), float(error)
+    factors = tuple(tf.convert_to_tensor(t, FLOAT) for t in factors)
+    probes = tf.convert_to_tensor(probes[-size:], FLOAT)
+    n_steps = _LEAST_STEPS
+    while True:
+        n_steps = min(n_steps, size)
+        known, *tridiagonal = compiled_log_det(effects)(
+            system, factors, probes, tf.constant(n_steps, INT)
+        )
+        diagonals, others = to_numpy(tridiagonal)
+        parts = quadrature_of_log(diagonals, others, size)
+        before = quadrature_of_log(diagonals[:-2], others[:-2], size)
+        error = parts.std(ddof=1) / np.sqrt(len(parts))
+        settled = abs(np.mean(parts - before)) <= _SETTLED * error
+        if settled or n_steps >= min(_MOST_STEPS, size):
+            return float(known) + float(parts.mean()), float(error)
+        n_steps *= 2
 
 
 class System:
@@ -449,9 +462,9 @@ class System:
         self._start = out.pop("start")
         return to_numpy(out)
 
-    def log_det(self, factors, probes, n_steps=25):
+    def log_det(self, factors, probes):
         """log|M| and its standard error."""
-        return log_det(self.effects, self._system, factors, probes, n_steps)
+        return log_det(self.effects, self._system, factors, probes)
 
 
 def _sparse(matrix):
