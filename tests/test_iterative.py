@@ -175,3 +175,58 @@ def test_other_models_say_what_is_too_large(monkeypatch):
         MixedPoissonRegressor(["g0", "g1"], solver="laplace").fit(X, np.abs(y).round())
     with pytest.raises(ValueError, match="solver='vi'"):
         MixedLinearRegressor(["g0", "g1"], solver="mackay").fit(X, y)
+
+
+def test_the_determinant_has_as_many_lanczos_steps_as_it_needs(monkeypatch):
+    from scipy import sparse
+    from scipy.linalg import hadamard
+
+    from skglmm.engine import iterative
+
+    # levels in a ring: what one says of another fades slowly
+    n, m = 256, 64
+    first = np.repeat(np.arange(n), 2)
+    second = (np.arange(2 * n) // 8 + np.tile([0, 1], n)) % m
+    size = 2 * n
+    Z = np.zeros((size, n + m))
+    Z[np.arange(size), first] = Z[np.arange(size), n + second] = 1.0
+    counts = Z.T @ Z
+    own = [np.diag(part)[:, None, None] for part in (counts[:n, :n], counts[n:, n:])]
+    system = iterative.System(
+        own,
+        {(0, 1): sparse.coo_matrix(counts[:n, n:])},
+        np.zeros((n + m, 2)),
+        np.eye(2),
+        size,
+        False,
+    )
+    t = 30.0 * np.eye(1)
+    exact = np.linalg.slogdet(t**2 * counts + np.eye(n + m))[1]
+    # signs that are orthogonal leave no Monte Carlo error
+    signs = np.concatenate([np.zeros((n, m)), hadamard(m)])
+
+    def off():
+        found, error = system.log_det([t, t], signs)
+        return abs(found - exact) / error
+
+    assert off() < 0.001
+    monkeypatch.setattr(iterative, "_MOST_STEPS", 8)
+    assert off() > 0.01
+
+
+@pytest.mark.parametrize("c", [1, 31, 32, 53])
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_sparse_products_of_any_number_of_columns(c, adjoint):
+    import tensorflow as tf
+    from scipy import sparse
+
+    from skglmm.engine import blocks
+
+    rng = np.random.default_rng(c)
+    matrix = sparse.random(40, 30, 0.2, random_state=rng).tocoo()
+    places = np.stack([matrix.row, matrix.col], 1).astype(np.int64)
+    order = np.lexsort((places[:, 1], places[:, 0]))
+    ours = tf.SparseTensor(places[order], matrix.data[order], matrix.shape)
+    x = rng.normal(size=(40 if adjoint else 30, c))
+    theirs = (matrix.T if adjoint else matrix) @ x
+    assert_allclose(blocks.sparse_product(ours, x, adjoint=adjoint), theirs, atol=1e-12)
