@@ -170,7 +170,12 @@ class BaseMixedModel(
         progress.begin(X, y)
         progress.phase("reading the columns")
         table = Table(X, min_rows=2)
-        validate_data(self, X, y, skip_check_array=True)
+        if table.names is None or y is None:
+            validate_data(self, X, y, skip_check_array=True)
+        else:
+            # what scikit-learn would find, which takes longer to find it
+            self.feature_names_in_ = np.array(table.names, dtype=object)
+            self.n_features_in_ = table.n_columns
         y = self._check_target(y, table)
         family = FAMILIES[self._family]
         weight = None
