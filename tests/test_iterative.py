@@ -212,21 +212,3 @@ def test_the_determinant_has_as_many_lanczos_steps_as_it_needs(monkeypatch):
     assert off() < 0.001
     monkeypatch.setattr(iterative, "_MOST_STEPS", 8)
     assert off() > 0.01
-
-
-@pytest.mark.parametrize("c", [1, 31, 32, 53])
-@pytest.mark.parametrize("adjoint", [False, True])
-def test_sparse_products_of_any_number_of_columns(c, adjoint):
-    import tensorflow as tf
-    from scipy import sparse
-
-    from skglmm.engine import blocks
-
-    rng = np.random.default_rng(c)
-    matrix = sparse.random(40, 30, 0.2, random_state=rng).tocoo()
-    places = np.stack([matrix.row, matrix.col], 1).astype(np.int64)
-    order = np.lexsort((places[:, 1], places[:, 0]))
-    ours = tf.SparseTensor(places[order], matrix.data[order], matrix.shape)
-    x = rng.normal(size=(40 if adjoint else 30, c))
-    theirs = (matrix.T if adjoint else matrix) @ x
-    assert_allclose(blocks.sparse_product(ours, x, adjoint=adjoint), theirs, atol=1e-12)

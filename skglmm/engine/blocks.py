@@ -8,9 +8,6 @@ waits for the host on a GPU.
 
 import tensorflow as tf
 
-# Columns that a sparse matrix is multiplied by at once, if there are 32 or more.
-_TOGETHER = 24
-
 
 def stack(parts, axis=0):
     """`tf.stack`, which copies even a single part, as nothing where there is one."""
@@ -126,27 +123,6 @@ def solve_upper(columns, b):
             rest -= columns[k][i][None] * row
         rows.append(rest / columns[k][0])
     return stack(rows[::-1])
-
-
-def sparse_product(matrix, x, *, adjoint=False):
-    """A x or A'x for a sparse matrix A and many columns x (m, c), `_TOGETHER` at once.
-
-    From 32 columns on, TensorFlow's product takes five times as long for each of them.
-    """
-
-    def product(part):
-        return tf.sparse.sparse_dense_matmul(matrix, part, adjoint_a=adjoint)
-
-    m, c = tf.shape(x)[0], tf.shape(x)[1]
-
-    def in_parts():
-        n = (c + _TOGETHER - 1) // _TOGETHER
-        parts = tf.pad(x, [[0, 0], [0, n * _TOGETHER - c]])
-        parts = tf.transpose(tf.reshape(parts, [m, n, _TOGETHER]), [1, 0, 2])
-        found = tf.transpose(tf.map_fn(product, parts), [1, 0, 2])
-        return tf.reshape(found, [tf.shape(found)[0], n * _TOGETHER])[:, :c]
-
-    return tf.cond(c < 32, lambda: product(x), in_parts)
 
 
 def scatter(values, ids, n):

@@ -22,10 +22,12 @@ import numpy as np
 import tensorflow as tf
 
 from skglmm.engine import alone, covariance, linear
-from skglmm.engine.blocks import sparse_product
 from skglmm.engine.structure import FLOAT, INT, graph, to_numpy
 
 _TOL, _MOST = 1e-9, 500
+# Columns that are solved for together: from 32 on, TensorFlow's product with a sparse
+# matrix takes five times as long for each of them.
+_TOGETHER = 31
 # Lanczos steps at first and at most, and the share of the Monte Carlo error that the
 # last two of them may be worth.
 _LEAST_STEPS, _MOST_STEPS, _SETTLED = 8, 64, 1e-3
@@ -83,9 +85,9 @@ class Operator:
         """M_rs x for r != s."""
         x = times_factor(self.factors[s], x)
         if r < s:
-            x = sparse_product(self._couplings[r, s], x)
+            x = tf.sparse.sparse_dense_matmul(self._couplings[r, s], x)
         else:
-            x = sparse_product(self._couplings[s, r], x, adjoint=True)
+            x = tf.sparse.sparse_dense_matmul(self._couplings[s, r], x, adjoint_a=True)
         return times_factor(tf.transpose(self.factors[r]), x)
 
     def diagonal(self, r, x):
@@ -387,14 +389,18 @@ def log_det(effects, system, factors, probes):
     size = int(sizes[1:].sum())
     system = {name: system[name] for name in ("sizes", "own", "couplings")}
     factors = tuple(tf.convert_to_tensor(t, FLOAT) for t in factors)
-    probes = tf.convert_to_tensor(probes[-size:], FLOAT)
+    probes = [tf.constant(part, FLOAT) for part in _parts(probes[-size:], _TOGETHER)]
     n_steps = _LEAST_STEPS
     while True:
         n_steps = min(n_steps, size)
-        known, *tridiagonal = compiled_log_det(effects)(
-            system, factors, probes, tf.constant(n_steps, INT)
+        found = [
+            compiled_log_det(effects)(system, factors, part, tf.constant(n_steps, INT))
+            for part in probes
+        ]
+        known = found[0][0]
+        diagonals, others = (
+            np.concatenate([part[k].numpy() for part in found], 1) for k in (1, 2)
         )
-        diagonals, others = to_numpy(tridiagonal)
         parts = quadrature_of_log(diagonals, others, size)
         before = quadrature_of_log(diagonals[:-2], others[:-2], size)
         error = parts.std(ddof=1) / np.sqrt(len(parts))
@@ -449,22 +455,44 @@ class System:
 
     def evaluate(self, factors, probes):
         """See `compiled_evaluate`, as numpy."""
+        room = _TOGETHER - self._width
+        # every part has the border's columns as well
+        parts = _parts(probes, room if 5 * room > _TOGETHER else probes.shape[1])
         if self._start is None:
-            width = self._width + probes.shape[1]
-            self._start = tf.zeros([sum(self.sizes[1:]), width], FLOAT)
-        out = compiled_evaluate(self.effects)(
-            self._system,
-            tuple(tf.convert_to_tensor(t, FLOAT) for t in factors),
-            *self._switches,
-            tf.convert_to_tensor(probes, FLOAT),
-            self._start,
-        )
-        self._start = out.pop("start")
-        return to_numpy(out)
+            rows, width = sum(self.sizes[1:]), self._width
+            self._start = [tf.zeros([rows, width + a.shape[1]], FLOAT) for a in parts]
+        factors = tuple(tf.convert_to_tensor(t, FLOAT) for t in factors)
+        found = []
+        for k, part in enumerate(parts):
+            out = compiled_evaluate(self.effects)(
+                self._system,
+                factors,
+                *self._switches,
+                tf.convert_to_tensor(part, FLOAT),
+                self._start[k],
+            )
+            self._start[k] = out.pop("start")
+            found.append(to_numpy(out))
+        if len(parts) == 1:
+            return found[0]
+        share = [a.shape[1] / probes.shape[1] for a in parts]
+        inverse = zip(*(out["inverse"] for out in found), strict=True)
+        own = zip(*(out["own"] for out in found), strict=True)
+        return found[0] | {
+            "inverse": [np.concatenate(a, -1) for a in inverse],
+            "own": [np.tensordot(share, np.stack(a), 1) for a in own],
+            "n_steps": max(out["n_steps"] for out in found),
+        }
 
     def log_det(self, factors, probes):
         """log|M| and its standard error."""
         return log_det(self.effects, self._system, factors, probes)
+
+
+def _parts(probes, most):
+    """The columns in parts of about the same size, `most` at most."""
+    n = -(-probes.shape[1] // most)
+    return np.array_split(probes, n, axis=1)
 
 
 def _sparse(matrix):
