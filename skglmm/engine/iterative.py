@@ -457,7 +457,7 @@ class System:
         """See `compiled_evaluate`, as numpy."""
         room = _TOGETHER - self._width
         # every part has the border's columns as well
-        parts = _parts(probes, room if 5 * room > _TOGETHER else probes.shape[1])
+        parts = _parts(probes, room if 2 * room > _TOGETHER else probes.shape[1])
         if self._start is None:
             rows, width = sum(self.sizes[1:]), self._width
             self._start = [tf.zeros([rows, width + a.shape[1]], FLOAT) for a in parts]
