@@ -402,11 +402,13 @@ def log_det(effects, system, factors, probes):
             np.concatenate([part[k].numpy() for part in found], 1) for k in (1, 2)
         )
         parts = quadrature_of_log(diagonals, others, size)
-        before = quadrature_of_log(diagonals[:-2], others[:-2], size)
-        error = parts.std(ddof=1) / np.sqrt(len(parts))
-        settled = abs(np.mean(parts - before)) <= _SETTLED * error
-        if settled or n_steps >= min(_MOST_STEPS, size):
-            return float(known) + float(parts.mean()), float(error)
+        mean, error = parts.mean(), parts.std(ddof=1) / np.sqrt(len(parts))
+        settled = n_steps >= min(_MOST_STEPS, size)
+        if not settled:
+            before = quadrature_of_log(diagonals[:-2], others[:-2], size)
+            settled = abs(mean - before.mean()) <= _SETTLED * error
+        if settled:
+            return float(known) + float(mean), float(error)
         n_steps *= 2
 
 
