@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import oracle_problems as oracles
 import pytest
 from sklearn.model_selection import GridSearchCV
 
@@ -242,3 +243,47 @@ def test_every_operation_has_a_gpu_kernel_for_its_type(operations):
         if not any(fits(kernel, node) for kernel in gpu_kernels(node.op))
     }
     assert not without
+
+
+def test_xla_compiles_a_minimisation_as_a_whole_and_finds_lme4s_likelihood():
+    """Nothing in it goes back to the host: neither the start, nor loops, nor steps.
+
+    That is one factor from its sums on. XLA has no products with sparse matrices, which
+    the sums and further factors need.
+    """
+    import functools
+
+    import tensorflow as tf
+
+    from skglmm.engine import linear
+    from skglmm.solvers._exact import open_objective
+
+    ref, data = oracles.load("sleepstudy_slopes", "reml")
+    problems = []
+
+    class Spy(VI):
+        def solve(self, problem):
+            problems.append(problem)
+            return super().solve(problem)
+
+    parameters = oracles.estimator_parameters(ref)
+    model = MixedLinearRegressor(reml=True, solver=Spy(), **parameters)
+    model.fit(data[oracles.model_columns(ref)], data["y"])
+    # of the columns' scale, which the objective does not know
+    constant = model.log_likelihood_ + 0.5 * model.history_[-1]
+    with open_objective(problems[0], "cpu") as (run, objective):
+        whole = tf.function(
+            functools.partial(linear._solve, run.structure),
+            autograph=False,
+            jit_compile=True,
+        )
+        theta = run.theta([np.eye(2)])
+        how = tf.constant(1e-8, tf.float64), tf.constant(True), tf.constant(100)
+        state, found = whole(*objective.data, tf.constant(theta), *how)
+    assert int(state["status"]) == 1
+    assert constant - 0.5 * float(state["value"]) == pytest.approx(
+        ref["loglik"], abs=1e-6
+    )
+    assert np.sqrt(float(found["fixed"]["variance"])) == pytest.approx(
+        ref["sigma"], rel=1e-4
+    )

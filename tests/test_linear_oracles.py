@@ -143,16 +143,11 @@ def test_the_answer_is_that_of_lme4(name, method):
 
 
 @pytest.mark.parametrize("name", ["radon_slopes", "nested_within_crossed"])
-@pytest.mark.parametrize("at_once", [True, False])
-def test_however_the_rows_are_summed_up_the_answer_is_that_of_lme4(
-    name, at_once, monkeypatch
-):
+def test_rows_that_are_summed_up_in_chunks_give_the_answer_of_lme4(name, monkeypatch):
     from skglmm.engine import session
 
-    monkeypatch.setattr(session, "_INLINE", 0)
-    if not at_once:
-        monkeypatch.setattr(session, "_CHUNK_BYTES", 0)
-        monkeypatch.setattr(session, "_LEAST_CHUNK", 300)
+    monkeypatch.setattr(session, "_CHUNK_BYTES", 0)
+    monkeypatch.setattr(session, "_LEAST_CHUNK", 300)
     ref, data, model, _ = fitted.__wrapped__(name, "reml")
     check_log_likelihood(ref, model)
     check_fixed_effects(ref, model)

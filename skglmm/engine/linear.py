@@ -285,8 +285,8 @@ def compiled_solve(structure):
 
 
 @functools.cache
-def compiled_fit(structure, inline):
-    """Sum up the rows and minimise, traced once a structure and kind of executor.
+def compiled_fit(structure):
+    """Sum up the rows and minimise, traced once a structure.
 
     The rows of a small problem are summed up faster than another graph is called, or
     another tensor is handed over: `how` has the REML switch, the tolerance, whether the
@@ -305,7 +305,7 @@ def compiled_fit(structure, inline):
         )
 
     how = tf.TensorSpec([4 + k], FLOAT)
-    return graph(call, [*read_spec(structure), how], inline)
+    return graph(call, [*read_spec(structure), how])
 
 
 @functools.cache
@@ -379,7 +379,7 @@ class Objective:
         """
         sums = self._sums
         if self._watch is None and sums.at_once:
-            fit = compiled_fit(self._structure, sums.inline)
+            fit = compiled_fit(self._structure)
             how = np.concatenate([[self._reml, tol, cold, max_iter], theta])
             sums.found, state, out = fit(*sums.read, tf.constant(how))
             return optimizers.report(state), to_numpy(out)

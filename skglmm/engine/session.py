@@ -12,8 +12,6 @@ from skglmm.engine.structure import FLOAT, INT, Device, Structure, mapped
 # measurement: no GPU was at hand.
 _GPU_VALUES = 1_000_000
 _CHUNK_BYTES, _LEAST_CHUNK = 128e6, 1000
-# Values of a linear model's table below which threads are not worth their handling.
-_INLINE = 20_000
 
 
 def structure_of(design):
@@ -120,8 +118,7 @@ class Session:
             # one tensor: each takes longer to hand over than so few values to sort out
             tf.constant(np.hstack([*table.z, table.border, table.gram])),
         )
-        inline = self._in_memory and table.values.size < _INLINE
-        return statistics.Sums(self.structure, read, table.total, chunk, inline)
+        return statistics.Sums(self.structure, read, table.total, chunk)
 
     def places(self):
         """Levels and cells of the rows."""

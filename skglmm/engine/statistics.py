@@ -423,13 +423,11 @@ class Sums:
         Sum of the weights.
     chunk : int
         Number of rows that are summed together.
-    inline : bool, default=False
-        Whether they are few (`structure.Graph`).
     """
 
-    def __init__(self, structure, read, n_rows, chunk, inline=False):
+    def __init__(self, structure, read, n_rows, chunk):
         self.structure, self.read, self.n_rows = structure, read, n_rows
-        self._chunk, self.inline = chunk, inline
+        self._chunk = chunk
         self.found = None
 
     @property

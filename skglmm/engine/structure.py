@@ -6,7 +6,6 @@ their numbers of rows, levels and fixed columns.
 
 import functools
 import threading
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -99,12 +98,10 @@ class Graph:
     """A function of tensors as one graph on each device, traced when it is first used.
 
     Calling the graph costs half of what calling a `tf.function` does, which finds out
-    every time that the signature still fits. Where all operations are small, `inline`
-    runs them one after the other where the call comes from: handing them to a pool of
-    threads takes longer than the operations do.
+    every time that the signature still fits.
     """
 
-    def __init__(self, function, signature, inline):
+    def __init__(self, function, signature):
         # TensorFlow counts graphs by their code and takes many structures for one
         # function that is traced again and again; a partial has no code to count by.
         partial = functools.partial(function)
@@ -112,10 +109,6 @@ class Graph:
             partial, input_signature=signature, autograph=False
         )
         self._on_device, self._lock = {}, threading.Lock()
-        self._executor = nullcontext
-        if inline:
-            executor = tf.experimental.function_executor_type
-            self._executor = functools.partial(executor, "SINGLE_THREADED_EXECUTOR")
 
     def get_concrete_function(self):
         """The graph on the present device."""
@@ -128,13 +121,12 @@ class Graph:
         return self._on_device[device]
 
     def __call__(self, *tensors):
-        with self._executor():
-            return self.get_concrete_function()(*tensors)
+        return self.get_concrete_function()(*tensors)
 
 
-def graph(function, signature, inline=False):
+def graph(function, signature):
     """Compiled `function` of tensors, one for each closure."""
-    return Graph(function, signature, inline)
+    return Graph(function, signature)
 
 
 def signature_of(function):
