@@ -35,7 +35,7 @@ from skglmm.engine.structure import (
 )
 
 # Share of the tolerance that BFGS may promise at the end.
-_PROMISED = 1e-1
+_PROMISED = 1e-2
 
 
 def profile(border, n_rows, reml):
