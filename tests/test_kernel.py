@@ -321,7 +321,7 @@ def test_statistics_of_chunks_of_rows_add_up_to_those_of_all_rows(name):
 
     def reduced(chunk):
         read = run.index, run.places(), table.values, engine.weight, maps
-        found = statistics.Sums(run.structure, read, n, chunk).statistics()
+        found = statistics.RowSums(run.structure, read, n, chunk).statistics()
         return tf.nest.flatten(found)
 
     whole = reduced(n)

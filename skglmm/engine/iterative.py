@@ -271,7 +271,7 @@ def compiled_evaluate(effects):
         at_border, at_probes = solved[:, :width], solved[:, width:]
         explained = tf.matmul(border, at_border, transpose_a=True)
         fixed = linear.profile(system["border"] - explained, n_rows, reml)
-        contrast = tf.concat([-fixed["coef"], tf.ones([1], FLOAT)], 0)
+        contrast = linear.contrast_of(fixed)
         out = {"fixed": fixed, "start": solved[sizes[0] :], "n_steps": n_steps}
         names = ("means", "moves", "squares", "inverse", "own", "blocks")
         out |= {name: [] for name in names}

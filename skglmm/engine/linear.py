@@ -78,7 +78,7 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
         + n * (1.0 + math.log(2.0 * math.pi))
         + reml * fixed["log_det"]
     )
-    contrast = _contrast(fixed)
+    contrast = contrast_of(fixed)
     half = reml * fixed["half"]
     known = []
     for score in scores:
@@ -112,7 +112,7 @@ def estimates(structure, theta, kept, n_rows, reml):
     ``moves`` (q, p, J) are minus the derivatives of the means in the fixed effects.
     """
     fixed = profile(kept["left"], n_rows, reml)
-    contrast = _contrast(fixed)
+    contrast = contrast_of(fixed)
     return {
         "fixed": {name: fixed[name] for name in ("coef", "half", "variance")},
         "means": tuple(blocks.combine(b, contrast) for b in kept["effects"]),
@@ -122,7 +122,7 @@ def estimates(structure, theta, kept, n_rows, reml):
     }
 
 
-def _contrast(fixed):
+def contrast_of(fixed):
     """What makes residuals of the fixed columns and the response."""
     return tf.concat([-fixed["coef"], tf.ones([1], FLOAT)], 0)
 
@@ -212,7 +212,7 @@ def _alone(structure, index, statistics, n_rows):
     """Parameters to begin from (`alone.start`)."""
     own, sums = alone.by_factor(structure, index, statistics, statistics)
     fixed = profile(statistics["border"], n_rows, 0.0)
-    scores = [blocks.combine(s, _contrast(fixed)) for s in sums]
+    scores = [blocks.combine(s, contrast_of(fixed)) for s in sums]
     return alone.start(structure, own, scores, fixed["variance"], n_rows)
 
 
@@ -336,7 +336,7 @@ class Objective:
 
     Parameters
     ----------
-    sums : Sums
+    sums : RowSums
     reml : bool
         Whether the fixed effects are integrated out as well.
     watch : Progress or None

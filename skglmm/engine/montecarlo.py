@@ -452,7 +452,7 @@ def compiled_exact(structure):
             structure, index, state, statistics_
         )
         fixed = linear.profile(statistics_["border"] - explained, n_rows, reml)
-        contrast = tf.concat([-fixed["coef"], tf.ones([1], FLOAT)], 0)
+        contrast = linear.contrast_of(fixed)
         shift = reml * tf.matmul(fixed["half"], z_fixed, transpose_a=True)
         squares, by_draw, draws = [], [], []
         lifted = kernel.lift(structure, index, state, list(z))

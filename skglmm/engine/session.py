@@ -100,7 +100,7 @@ class Session:
         return {"z": z} | self.places()
 
     def sums(self, table, weight):
-        """Block statistics of all rows of a linear model (`statistics.Sums`).
+        """Block statistics of all rows of a linear model (`statistics.RowSums`).
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class Session:
             # one tensor: each takes longer to hand over than so few values to sort out
             tf.constant(np.hstack([*table.z, table.border, table.gram])),
         )
-        return statistics.Sums(self.structure, read, table.total, chunk)
+        return statistics.RowSums(self.structure, read, table.total, chunk)
 
     def places(self):
         """Levels and cells of the rows."""

@@ -361,7 +361,7 @@ def _completed(structure, index, sums, maps):
 
 
 def read_spec(structure):
-    """Signature of what the statistics are made of (`Sums.read`)."""
+    """Signature of what the statistics are made of (`RowSums.read`)."""
     rows = rows_spec(structure)
     return [
         index_spec(structure),
@@ -411,7 +411,7 @@ def compiled_chunks(structure):
     return graph(call, [*read_spec(structure), tf.TensorSpec([], INT)])
 
 
-class Sums:
+class RowSums:
     """Statistics (`structure.statistics_spec`) of a data set, once they are wanted.
 
     Parameters
