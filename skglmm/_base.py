@@ -10,13 +10,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    assert_all_finite,
-    check_consistent_length,
-    column_or_1d,
-    validate_data,
-)
+from sklearn.utils.validation import validate_data
 
 from skglmm import _groups
 from skglmm._aligned import aligned
@@ -47,6 +41,7 @@ from skglmm._progress import CallbackSupportMixin, Progress, with_callbacks
 from skglmm._report import redundant, report, separated_columns
 from skglmm._summary import SummaryMixin
 from skglmm._table import Table, plain
+from skglmm._target import read_numbers, read_weight
 from skglmm._threads import one_blas_thread
 from skglmm._updating import UpdateMixin
 from skglmm.solvers import SOLVERS, BaseSolver
@@ -55,6 +50,20 @@ from skglmm.solvers._base import Problem
 # Columns up to which products of them are too small to gain by several threads, and
 # rows times squared columns up to which OpenBLAS starts none.
 _NARROW, _SMALL = 64, 27_000
+# What a fit stores for the methods of this package.
+_PRIVATE = (
+    "_terms",
+    "_named",
+    "_fixed_columns",
+    "_from_metadata",
+    "_coef_covariance",
+    "_coef_half",
+    "_posteriors",
+    "_shifts",
+    "_facts",
+    "_fixed_part",
+    "_column_model",
+)
 
 
 class BaseMixedModel(
@@ -176,18 +185,10 @@ class BaseMixedModel(
             # what scikit-learn would find, which takes longer to find it
             self.feature_names_in_ = np.array(table.names, dtype=object)
             self.n_features_in_ = table.n_columns
-        y = self._check_target(y, table)
-        family = FAMILIES[self._family]
-        weight = None
+        target = self._read_target(y, table.n_rows)
+        y, family, weight = target.values, FAMILIES[self._family], None
         if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight, y, dtype=np.float64, ensure_non_negative=True
-            )
-            if not np.any(weight > 0):
-                raise ValueError(
-                    "sample_weight is zero for every row: give at least one row a "
-                    "positive weight."
-                )
+            weight = read_weight(sample_weight, y)
         terms, labels = self._terms_and_labels(table, groups)
         columns = self._named_columns(table, terms)
         messages = self._advice(groups)
@@ -217,7 +218,7 @@ class BaseMixedModel(
             design_matrix = design_matrix[present]
             special = {name: v[present] for name, v in special.items()}
             encoded = [_present_levels(c[present], levels) for c, levels in encoded]
-        self._check_rows(y)
+        self._check_rows(y, target.classes)
         self._check_factors(terms, encoded, weight)
         offset, trials = row_offset(special, rows), special.get("trials")
         messages += family.check(y, trials, rows)
@@ -314,6 +315,9 @@ class BaseMixedModel(
         solution = _in_user_order(solution, design, factors)
         solution = replace(solution, coef=solution.coef + origin)
 
+        self._forget()
+        if target.classes is not None:
+            self.classes_ = target.classes
         self._terms = terms
         self._fixed_columns = tuple(fixed) if part is None else ()
         self._named = columns
@@ -352,25 +356,20 @@ class BaseMixedModel(
         report(messages, solution, self.random_effects_covariance_, separated, hopeless)
         return self
 
-    def _check_target(self, y, table):
-        if not _is_vector(y):
-            y = column_or_1d(y, warn=True)
-        if len(y) != table.n_rows:
-            check_consistent_length(y, np.empty(table.n_rows))
-        y = np.asarray(y)
-        if y.dtype.kind not in "biuf":
-            if y.dtype.kind == "c":
-                raise ValueError(
-                    "Complex data not supported: y holds complex numbers. Give real "
-                    "ones."
-                )
-            y = y.astype(np.float64)
-        if not np.isfinite(y).all():
-            assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
-        return y.astype(np.float64)
+    def _read_target(self, y, n_rows, fitted=False):
+        """The target as a `Target`; `fitted` if it is to suit an earlier fit."""
+        return read_numbers(y, n_rows, type(self).__name__)
 
-    def _check_rows(self, y):
+    def _check_rows(self, y, classes):
         """Refuse targets (rows of weight zero left out) that cannot be fitted."""
+
+    def _forget(self):
+        """Remove what an earlier fit has left: attributes that a fit may not make."""
+        kept = {"n_features_in_", "feature_names_in_"}
+        for name in list(vars(self)):
+            public = name.endswith("_") and not name.startswith("_")
+            if (public and name not in kept) or name in _PRIVATE:
+                delattr(self, name)
 
     def _terms_and_labels(self, table, groups):
         if groups is None:
@@ -552,9 +551,6 @@ class BaseMixedModel(
 
     def _store_monte_carlo(self, terms, coding, recodings, solution):
         """What draws left: their error, how they were made, and some of them."""
-        for name in ("mc_error_", "sampling_", "random_effects_draws_"):
-            if hasattr(self, name):
-                delattr(self, name)
         about = solution.extra.get("monte_carlo")
         if about is None:
             return
@@ -605,12 +601,6 @@ def _index(names):
 @functools.lru_cache(maxsize=16)
 def _kept_index(names):
     return pd.Index(names)
-
-
-def _is_vector(y):
-    """Whether y is a vector of numbers already."""
-    known = isinstance(y, np.ndarray | pd.Series) and isinstance(y.dtype, np.dtype)
-    return known and y.ndim == 1 and y.dtype.kind in "biuf"
 
 
 def _a_step(design, n_rows, linear):

@@ -5,15 +5,10 @@ from numbers import Integral
 import numpy as np
 from scipy.special import logit
 from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import (
-    assert_all_finite,
-    check_consistent_length,
-    column_or_1d,
-)
 
 from skglmm._base import BaseMixedModel
 from skglmm._table import plain
+from skglmm._target import read_classes
 
 
 class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
@@ -201,24 +196,12 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _check_target(self, y, table):
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(y, np.empty(table.n_rows))
-        if y.dtype.kind == "f":
-            assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
-        check_classification_targets(y)
-        found = type_of_target(y, input_name="y", raise_unknown=True)
-        if found != "binary":
-            raise ValueError(
-                "Only binary classification is supported. The type of the target is "
-                f"{found}. y holds {len(np.unique(y))} classes: keep two of them, or "
-                "merge some."
-            )
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        return codes.astype(np.float64)
+    def _read_target(self, y, n_rows, fitted=False):
+        classes = self.classes_ if fitted else None
+        return read_classes(y, n_rows, type(self).__name__, classes)
 
-    def _check_rows(self, y):
-        present = self.classes_[np.unique(y).astype(int)]
+    def _check_rows(self, y, classes):
+        present = classes[np.unique(y).astype(int)]
         if len(present) < 2:
             raise ValueError(
                 f"y holds one class only ({plain(present[0])!r}) in the rows with a "
@@ -254,6 +237,29 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         """
         p = self._mean(X, groups, level)[0]
         return np.column_stack([1.0 - p, p])
+
+    def predict_log_proba(self, X, *, groups=None, level="conditional"):
+        """Logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, 2)
+            Columns in the order of `classes_`; the logarithm of `predict_proba`, minus
+            infinity where that is zero.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, groups=groups, level=level))
 
     def decision_function(self, X, *, groups=None, level="conditional"):
         """Logit of the integrated probability of the second class.

@@ -16,7 +16,50 @@ class Family:
     that are normal with mean `eta` and a variance (n,). A new observation is
     in the units of `integrated_mean`; its `size` (n,) is what else its distribution
     depends on: the residual variance, the number of trials, or nothing (None).
+
+    Attributes
+    ----------
+    name : str
+        As an estimator's ``_family`` has it.
+    words, link : str
+        Distribution and link as a summary calls them.
+    residual : str
+        What the variance is called that groups and columns leave on the scale of the
+        linear predictor.
     """
+
+    words, link, residual = "", "", "distribution"
+
+    def latent_variance(self, mean, noise_variance):
+        """Variance of an observation on the scale of the linear predictor.
+
+        By the delta method, Var(y) / (d mu / d eta)^2 at the mean of the response, for
+        a family that does not know it better.
+
+        Parameters
+        ----------
+        mean : float
+            Mean of the response over rows.
+        noise_variance : float or None
+            Residual variance of the model, if it has one.
+        """
+        low, high = -700.0, 700.0
+        for _ in range(200):
+            eta = 0.5 * (low + high)
+            below = self.inverse_link(np.array([eta]))[0] < mean
+            low, high = (eta, high) if below else (low, eta)
+        at, step = np.array([high]), 1e-5
+        slope = (self.inverse_link(at + step) - self.inverse_link(at - step)) / 2e-5
+        size = self.observation_size({}, 1, noise_variance)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (self.variance(at, np.zeros(1), size) / slope**2)[0]
+
+    def observation_size(self, special, n_rows, noise_variance):
+        """What else the distribution of an observation depends on, or None.
+
+        `special` holds the columns with a role, such as trials.
+        """
+        return None
 
     def check(self, y, trials, rows):
         """Raise for impossible responses; return advice on doubtful ones.
@@ -56,7 +99,15 @@ class Family:
 class Gaussian(Family):
     """Normal response with the identity link."""
 
-    name = "gaussian"
+    name, words, link, residual = "gaussian", "normal", "identity", "residual"
+
+    def latent_variance(self, mean, noise_variance):
+        """The residual variance."""
+        return noise_variance
+
+    def observation_size(self, special, n_rows, noise_variance):
+        """The residual variance."""
+        return np.full(n_rows, noise_variance)
 
     def inverse_link(self, eta):
         """The linear predictor itself."""
@@ -82,7 +133,11 @@ class Gaussian(Family):
 class Poisson(Family):
     """Counts with the log link."""
 
-    name = "poisson"
+    name, words, link = "poisson", "Poisson", "log"
+
+    def latent_variance(self, mean, noise_variance):
+        """log(1 + 1 / mean), that of a lognormal with the same moments."""
+        return np.log1p(1.0 / mean) if mean else np.inf
 
     def check(self, y, trials, rows):
         negative = np.flatnonzero(y < 0)
@@ -139,7 +194,15 @@ class Poisson(Family):
 class Binomial(Family):
     """Successes among trials with the logit link."""
 
-    name = "binomial"
+    name, words, link = "binomial", "binomial", "logit"
+
+    def latent_variance(self, mean, noise_variance):
+        """pi^2 / 3, that of a logistic variable."""
+        return np.pi**2 / 3.0
+
+    def observation_size(self, special, n_rows, noise_variance):
+        """The number of trials."""
+        return special.get("trials", np.ones(n_rows))
 
     def check(self, y, trials, rows):
         trials = np.ones(len(y)) if trials is None else trials

@@ -112,8 +112,6 @@ class MissingMixin:
 
     def _store_missing(self, X, weight, imputed):
         """Model of the columns, and the information that gaps have cost."""
-        for name in ("_column_model", "missing_information_"):
-            vars(self).pop(name, None)
         if self.missing == "error":
             return
         if imputed is None:

@@ -6,19 +6,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 from sklearn.utils import check_random_state, check_scalar
-from sklearn.utils.validation import (
-    assert_all_finite,
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skglmm import _groups
 from skglmm._families import FAMILIES, explained_deviance
 from skglmm._prediction import Effects, Rows, row_offset, row_values
 from skglmm._report import sentences, warn
 from skglmm._table import Table
+from skglmm._target import read_numbers
 
 
 class PredictorMixin:
@@ -215,19 +210,14 @@ class PredictorMixin:
         return self._mean(X, groups, level)[0]
 
     def _observation_size(self, special, n_rows):
-        """Residual variance or trials: what an observation's distribution needs."""
-        if self._family == "gaussian":
-            return np.full(n_rows, self.noise_variance_)
-        if self._family == "binomial":
-            return special.get("trials", np.ones(n_rows))
-        return None
+        """What an observation's distribution needs beside its linear predictor."""
+        noise_variance = getattr(self, "noise_variance_", None)
+        return FAMILIES[self._family].observation_size(special, n_rows, noise_variance)
 
     def _explained_deviance(self, X, y, sample_weight, groups):
         mean, special = self._mean(X, groups, "conditional")
         family = FAMILIES[self._family]
-        y = column_or_1d(y).astype(np.float64)
-        check_consistent_length(y, mean)
-        assert_all_finite(y, input_name="y", estimator_name=type(self).__name__)
+        y = read_numbers(y, len(mean), type(self).__name__).values
         trials = special.get("trials", np.ones(len(y)))
         family.check(y, trials, np.arange(len(y)))
         return explained_deviance(family, y, mean, trials, sample_weight)

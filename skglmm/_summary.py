@@ -7,11 +7,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-_FAMILIES = {
-    "gaussian": ("normal", "identity"),
-    "poisson": ("Poisson", "log"),
-    "binomial": ("binomial", "logit"),
-}
+from skglmm._families import FAMILIES
+
 _DIGITS = 4
 _WIDEST = 10
 _FAR = 1e6
@@ -93,7 +90,7 @@ class SummaryMixin:
         """
         check_is_fitted(self)
         facts = self._facts
-        family, link = _FAMILIES[self._family]
+        family = FAMILIES[self._family]
         fixed_effects = self.fixed_effects_.copy()
         with np.errstate(divide="ignore", invalid="ignore"):
             fixed_effects["z_value"] = (
@@ -102,8 +99,8 @@ class SummaryMixin:
         n_levels = {t.name: len(self.random_effects_[t.name]) for t in self._terms}
         return Summary(
             estimator=type(self).__name__,
-            family=family,
-            link=link,
+            family=family.words or family.name,
+            link=family.link or "unnamed",
             solver=type(self.solver_).__name__,
             log_likelihood=self.log_likelihood_,
             log_likelihood_method=self.log_likelihood_method_,
@@ -147,13 +144,13 @@ class SummaryMixin:
 
     def _variance_partition(self):
         facts = self._facts
-        if self._family == "gaussian":
-            last, residual = "residual", self.noise_variance_
-        elif self._family == "poisson":
-            mean = facts["mean_response"]
-            last, residual = "distribution", np.log1p(1.0 / mean) if mean else np.inf
-        else:
-            last, residual = "distribution", np.pi**2 / 3.0
+        family = FAMILIES[self._family]
+        last, residual = (
+            family.residual,
+            family.latent_variance(
+                facts["mean_response"], getattr(self, "noise_variance_", None)
+            ),
+        )
         return pd.Series(
             [facts["fixed_variance"], *facts["random_variances"], float(residual)],
             index=["fixed effects", *(term.name for term in self._terms), last],

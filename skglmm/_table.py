@@ -1,5 +1,6 @@
 """The table a user passes as X: columns by name or position, labels and numbers."""
 
+import datetime
 import difflib
 import numbers
 from collections.abc import Iterable, Sequence
@@ -294,7 +295,7 @@ class Table:
                 )
                 raise _not_numeric(where, "text", str(column[0]), 0, tip)
         if column.dtype.kind in "mM":
-            column = column.astype(object)
+            return _no_times(column, where)
         return _objects_to_float(column, where)
 
     def _not_finite(self, values: np.ndarray, positions: list[int], role: str) -> str:
@@ -405,8 +406,9 @@ def _check_numbers(column: Iterable[Any], where: str) -> None:
             continue
         if isinstance(value, str | bytes):
             raise _not_numeric(where, "text", value, row)
-        if isinstance(value, np.datetime64 | np.timedelta64) or hasattr(value, "ctime"):
-            raise _not_numeric(where, "dates", value, row)
+        kind = kind_of_time(value)
+        if kind is not None:
+            raise _of_time(where, kind, value, row)
         try:
             float(value)
         except OverflowError:
@@ -424,6 +426,60 @@ def _no_numbers(column: Iterable[Any], where: str, kind: str) -> np.ndarray:
             raise _not_numeric(where, kind, value, row)
         rows += 1
     return np.full(rows, np.nan)
+
+
+def _no_times(column: np.ndarray, where: str) -> np.ndarray:
+    """NaNs for a column of missing times; anything in it raises."""
+    rows = np.flatnonzero(~np.isnat(column))
+    if len(rows):
+        kind = "dates" if column.dtype.kind == "M" else "durations"
+        raise _of_time(where, kind, pd.Series(column[rows[:1]])[0], int(rows[0]))
+    return np.full(len(column), np.nan)
+
+
+def kind_of_time(value: Any) -> str | None:
+    """What kind of time a value is, in a word for messages; None if it is none.
+
+    Examples
+    --------
+    >>> import datetime
+    >>> from skglmm._table import kind_of_time
+    >>> kind_of_time(datetime.timedelta(days=1))
+    'durations'
+    """
+    if isinstance(value, np.timedelta64 | datetime.timedelta):
+        return "durations"
+    if isinstance(value, pd.Period):
+        return "periods"
+    if isinstance(value, np.datetime64 | datetime.date):
+        return "dates"
+    return "times of day" if isinstance(value, datetime.time) else None
+
+
+def unit_advice(kind: str) -> str:
+    """How times of a kind become numbers whose unit is known.
+
+    Examples
+    --------
+    >>> from skglmm._table import unit_advice
+    >>> unit_advice("times of day")
+    'encode them as numbers, for example hours since midnight'
+    """
+    way = {
+        "durations": "hours, by dividing them by pd.Timedelta('1h')",
+        "dates": "days since the first, by subtracting that and dividing by "
+        "pd.Timedelta('1D')",
+        "periods": "days since the first, after .dt.to_timestamp()",
+        "times of day": "hours since midnight",
+    }
+    return f"encode them as numbers, for example {way[kind]}"
+
+
+def _of_time(where: str, kind: str, value: Any, row: int) -> ValueError:
+    return ValueError(
+        f"The {where} holds {kind} ({value!r} in row {row}): {unit_advice(kind)}; or "
+        "name it in groups if it holds the levels of a grouping factor."
+    )
 
 
 def _not_numeric(

@@ -4,11 +4,7 @@ import copy
 
 import numpy as np
 import pandas as pd
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skglmm import _groups
 from skglmm._design import Factor, build_design
@@ -16,6 +12,7 @@ from skglmm._families import FAMILIES
 from skglmm._prediction import root, row_values
 from skglmm._report import sentences, warn
 from skglmm._table import Table
+from skglmm._target import read_weight
 from skglmm.solvers._base import Problem
 from skglmm.solvers._conditional import condition
 
@@ -89,12 +86,10 @@ class UpdateMixin:
             )
         table = Table(X)
         validate_data(self, X, y, reset=False, skip_check_array=True)
-        y = self._check_target(y, table)
+        y = self._read_target(y, table.n_rows, fitted=True).values
         weight = np.ones(len(y))
         if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight, y, dtype=np.float64, ensure_non_negative=True
-            )
+            weight = read_weight(sample_weight, y)
         labels = self._labels_to_predict(table, groups)
         at_population, special = self._rows(X, groups, "population")
         trials = special.get("trials")
