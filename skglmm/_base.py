@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import validate_data
 
-from skglmm import _groups
+from skglmm import _groups, _identified
 from skglmm._aligned import aligned
 from skglmm._coding import (
     code_fixed,
@@ -40,7 +40,7 @@ from skglmm._predictor import PredictorMixin
 from skglmm._progress import CallbackSupportMixin, Progress, with_callbacks
 from skglmm._report import redundant, report, separated_columns
 from skglmm._summary import SummaryMixin
-from skglmm._table import Table, plain
+from skglmm._table import Table
 from skglmm._target import read_numbers, read_weight
 from skglmm._threads import one_blas_thread
 from skglmm._updating import UpdateMixin
@@ -50,6 +50,8 @@ from skglmm.solvers._base import Problem
 # Columns up to which products of them are too small to gain by several threads, and
 # rows times squared columns up to which OpenBLAS starts none.
 _NARROW, _SMALL = 64, 27_000
+# Sizes of a target that are brought near one, and sizes that are refused.
+_UNUSUAL, _LEAST = 1e-50, 1e-152
 # What a fit stores for the methods of this package.
 _PRIVATE = (
     "_terms",
@@ -87,7 +89,7 @@ class BaseMixedModel(
     _parameter_constraints: dict = {
         "groups": [None, str, Integral, tuple, list],
         "fixed_effects": [None, callable, HasMethods(["get_params"])],
-        "random_slopes": [None, list, dict],
+        "random_slopes": [None, str, Integral, list, dict],
         "random_intercepts": ["boolean", dict],
         "covariance": [StrOptions({"full", "diag", "scalar"}), dict],
         "offset": [None, str, Integral],
@@ -219,10 +221,17 @@ class BaseMixedModel(
             special = {name: v[present] for name, v in special.items()}
             encoded = [_present_levels(c[present], levels) for c, levels in encoded]
         self._check_rows(y, target.classes)
-        self._check_factors(terms, encoded, weight)
+        linear = family.name == "gaussian"
+        _identified.check_levels(terms, encoded, weight, linear)
         offset, trials = row_offset(special, rows), special.get("trials")
         messages += family.check(y, trials, rows)
         hopeless = family.no_maximum(y, trials)
+        unidentified = []
+        if family.name == "binomial":
+            unidentified = _identified.one_row_each(terms, encoded, weight, trials)
+            hopeless = hopeless or _identified.constant_within(
+                terms, encoded, y, trials, weight
+            )
 
         factors = [
             Factor(codes, len(levels), term.n_effects, not term.slopes, term.covariance)
@@ -238,12 +247,18 @@ class BaseMixedModel(
         design = build_design(factors, limit, sort=family.name != "gaussian")
         y, weight, design_matrix = map(design.rows, (y, weight, design_matrix))
         offset, trials = (v if v is None else design.rows(v) for v in (offset, trials))
-        linear, scale, origin = family.name == "gaussian", 0.0, 0.0
+        size, unit, origin = 0.0, 1.0, 0.0
         if linear:
             y = y if offset is None else y - offset
-            scale = float(np.linalg.norm(y) / np.sqrt(len(y)))
+            size = _size(y)
+            if part is None and size and not _UNUSUAL < size < 1.0 / _UNUSUAL:
+                unit = 2.0 ** np.round(np.log2(size))
+                y, size = y / unit, size / unit
         place = {at: k for k, at in enumerate(numeric)}
         rows_table = border = z = with_gaps = None
+        values = functools.partial(_random_values, design_matrix, place)
+        if linear:
+            _identified.check_rank(terms, encoded, values, weight)
         if linear and part is None and not gaps:
             slopes = [
                 ([place[at] for at in term.slopes], term.intercept, term.covariance)
@@ -266,6 +281,15 @@ class BaseMixedModel(
                 origin = least_squares(y, border, weight)
             else:
                 border[:, -1] = y
+        n_coef = fixed_coding.transform.shape[1]
+        messages += _identified.check_fixed(n_coef, weight, linear)
+        unidentified += _identified.dependent_effects(terms, recodings, squares)
+        few = any(len(levels) <= n_coef for _, levels in encoded)
+        if few and linear and getattr(self, "reml", False) and part is None:
+            unidentified += _identified.spanned(
+                terms, encoded, values, design_matrix, weight, self.fit_intercept
+            )
+        unidentified += _identified.alike(terms, encoded)
         if fixed_coding.aliased.any():
             out = np.flatnonzero(fixed_coding.aliased) - int(self.fit_intercept)
             messages.append(redundant([names[i] for i in out]))
@@ -280,7 +304,8 @@ class BaseMixedModel(
             z=None if z is None else tuple(z[r] for r in engine),
             weight=weight,
             table=rows_table,
-            scale=scale,
+            rounding=_rounding(size, origin, fixed_coding, self.fit_intercept),
+            unit=unit,
             family=family.name,
             offset=offset,
             trials=trials,
@@ -314,6 +339,8 @@ class BaseMixedModel(
         progress.phase("storing the estimates")
         solution = _in_user_order(solution, design, factors)
         solution = replace(solution, coef=solution.coef + origin)
+        if unit != 1.0:
+            solution, y = solution.in_unit(unit, float(weight.sum())), y * unit
 
         self._forget()
         if target.classes is not None:
@@ -327,6 +354,7 @@ class BaseMixedModel(
         self._store_fixed(names, solution, fixed_coding, half)
         self._store_random(terms, encoded, recodings, solution, inverse)
         self._store_likelihood(solution, fixed_coding, factors, weight)
+        self.converged_ = solution.outcome is None and hopeless is None
         self._store_part(fitted)
         self._store_missing(design_matrix, weight, imputed)
         self._store_monte_carlo(terms, fixed_coding, recodings, solution)
@@ -353,7 +381,15 @@ class BaseMixedModel(
         )
         progress.end()
         self.timings_ = progress.times
-        report(messages, solution, self.random_effects_covariance_, separated, hopeless)
+        if not unidentified and hopeless is None:
+            unidentified = _identified.undetermined([t.name for t in terms], solution)
+        report(
+            messages + unidentified,
+            solution,
+            self.random_effects_covariance_,
+            separated,
+            hopeless,
+        )
         return self
 
     def _read_target(self, y, n_rows, fitted=False):
@@ -425,22 +461,6 @@ class BaseMixedModel(
             "columns of X in the constructor (groups=...). A search or "
             "cross-validation passes groups= to its splitter only, never to fit"
         ]
-
-    def _check_factors(self, terms, encoded, weight):
-        n_rows = weight.sum()
-        for term, (_, levels) in zip(terms, encoded, strict=True):
-            if len(levels) < 2:
-                only = plain(levels[0])
-                raise ValueError(
-                    f"The factor {term.name!r} has one level ({only!r}): its variance "
-                    "cannot be estimated. Leave it out of groups."
-                )
-            if self._family == "gaussian" and term.intercept and len(levels) >= n_rows:
-                raise ValueError(
-                    f"The factor {term.name!r} has as many levels ({len(levels)}) as "
-                    f"there are rows ({n_rows:g}): its variance cannot be told from "
-                    "the residual variance. Use a coarser grouping or more rows."
-                )
 
     def _resolve_solver(self):
         if isinstance(self.solver, str):
@@ -544,7 +564,6 @@ class BaseMixedModel(
         if "elbo" in solution.extra:
             exact = solution.noise_variance is not None
             self.elbo_ = self.log_likelihood_ if exact else solution.extra["elbo"]
-        self.converged_ = solution.outcome is None
         self.n_iter_ = solution.n_iter
         self.history_ = solution.history
         self.singular_ = bool(solution.singular)
@@ -561,10 +580,10 @@ class BaseMixedModel(
         for term, recoding in zip(terms, recodings, strict=True):
             move = np.einsum("ia,abm,kb->ikm", recoding, moves[term.name], recoding)
             for i, effect in enumerate(term.effects):
-                error = np.linalg.norm(move[i, i])
+                error = _length(move[i, i])
                 components.loc[(term.name, effect), "variance"] = error
         if about["noise"] is not None:
-            error = np.linalg.norm(about["noise"])
+            error = _length(about["noise"])
             components.loc[("residual", ""), "variance"] = error
         components["std"] = components["variance"] / (2.0 * std.where(std > 0, np.nan))
         components["std"] = components["std"].fillna(0.0)
@@ -593,6 +612,33 @@ def _waits(X):
     return shape[1] <= _NARROW and shape[0] * (shape[1] + 2) ** 2 > _SMALL
 
 
+def _length(a):
+    """Euclidean length of a vector whose squares may be too large or too small."""
+    largest = np.max(np.abs(a), initial=0.0)
+    return largest * np.linalg.norm(a / largest) if largest else 0.0
+
+
+def _size(y):
+    """Root of the mean square of a target."""
+    with np.errstate(over="ignore"):
+        size = float(np.linalg.norm(y) / np.sqrt(len(y)))
+    if 0.0 < size < np.inf and _LEAST < size < 1.0 / _LEAST:
+        return size
+    largest = float(np.max(np.abs(y), initial=0.0))
+    if largest:
+        raise ValueError(
+            f"y has values of the size of {largest:.3g}, whose squares no number of "
+            "64 bits holds: give it in another unit."
+        )
+    return 0.0
+
+
+def _rounding(size, fit, coding, fit_intercept):
+    """Standard deviation that rounding gives the residuals of a target of this size."""
+    explained = np.linalg.norm(np.atleast_1d(fit)[int(fit_intercept) :])
+    return 4.0 * np.finfo(float).eps * (size + float(explained) / coding.own)
+
+
 def _index(names):
     """Index of strings with a name of its own; a new one takes ten times longer."""
     return _kept_index(names).view()
@@ -608,6 +654,11 @@ def _a_step(design, n_rows, linear):
     if design.plan.iterative or not linear:
         return n_rows, 0.0
     return sum(factor.size for factor in design.factors), design.plan.seconds
+
+
+def _random_values(columns, place, term):
+    """Row values (n_rows, q) of a term's effects; None for an intercept alone."""
+    return row_values(term, lambda at: columns[:, place[at]], len(columns))
 
 
 def _coded_random(terms, columns, place, weight):
@@ -662,6 +713,7 @@ def _in_user_order(solution, design, factors):
         extra=extra,
         covariances=tuple(solution.covariances[place[r]] for r in users),
         singular=tuple(sorted(engine[r] for r in solution.singular)),
+        flat=tuple(sorted(engine[r] for r in solution.flat)),
         **{
             name: tuple(design.to_user(place[r], values[place[r]]) for r in users)
             for name, values in by_level.items()

@@ -32,10 +32,14 @@ class FixedCoding:
         rows of aliased columns are zero.
     aliased : ndarray of shape (n_columns,), bool
         Columns that are constant or depend on the columns before them.
+    own : float
+        Least share of a kept column's length that is its own: its rounding errors
+        count by the inverse of it.
     """
 
     transform: np.ndarray
     aliased: np.ndarray
+    own: float = 1.0
 
     @property
     def log_volume(self):
@@ -99,10 +103,15 @@ def code_fixed(X, weight, fit_intercept):
         border[some, first:-1] = (X[some, kept] - mean[kept]) @ inverse
 
     by_block(fill, n_rows)
-    return border, coding_of(inverse, keep, mean, fit_intercept)
+    return border, coding_of(inverse, keep, mean, fit_intercept, own_share(root))
 
 
-def coding_of(inverse, keep, mean, fit_intercept):
+def own_share(root):
+    """Least diagonal entry of a root R'R = X'WX / n of scaled columns; 1 of none."""
+    return float(np.min(np.abs(np.diag(root)), initial=1.0))
+
+
+def coding_of(inverse, keep, mean, fit_intercept, own):
     """`FixedCoding` of the columns to keep, less their means, times a matrix."""
     first, p = int(fit_intercept), len(mean)
     transform = np.zeros((first + p, first + len(keep)))
@@ -113,7 +122,7 @@ def coding_of(inverse, keep, mean, fit_intercept):
     aliased = np.ones(first + p, dtype=bool)
     aliased[:first] = False
     aliased[first + keep] = False
-    return FixedCoding(transform, aliased)
+    return FixedCoding(transform, aliased, own)
 
 
 def independent_of_constants(gram, mean):

@@ -26,8 +26,10 @@ from sklearn.utils.validation import (
 from skglmm import _groups
 from skglmm._base import BaseMixedModel
 from skglmm._binomial import MixedLogisticRegressor
+from skglmm._identified import too_many
 from skglmm._linear import MixedLinearRegressor
 from skglmm._persistence import PersistenceMixin
+from skglmm._predictor import known_levels
 from skglmm._report import sentences, warn
 from skglmm._table import Table, plain
 
@@ -236,7 +238,13 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
                     "spreads each class over two folds at least."
                 )
             model, tables, _ = _fit_effects(outside, self.std)
-            features[test] = _lookup(tables, problem.take(test).labels)[0]
+            codes = [
+                _groups.lookup(levels, parts)
+                for (levels, _), parts in zip(
+                    tables, problem.take(test).labels, strict=True
+                )
+            ]
+            features[test] = _values(tables, codes)
             if model is not None and not model.converged_:
                 troubled.append(k)
         if troubled:
@@ -267,21 +275,14 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         table = Table(X)
         validate_data(self, X, reset=False, skip_check_array=True)
         labels = [_groups.term_labels(table, term)[0] for term in self._terms]
-        features, codes = _lookup(self._tables, labels)
-        unseen = [
-            _groups.unseen_report(term.name, parts, of_term, levels)
-            for term, parts, of_term, (levels, _) in zip(
-                self._terms, labels, codes, self._tables, strict=True
-            )
-            if self.handle_unknown != "ignore" and np.any(of_term < 0)
-        ]
-        if unseen and self.handle_unknown == "error":
-            raise ValueError(
-                sentences(unseen) + " Use handle_unknown='ignore' to give such rows an "
-                "effect of zero."
-            )
-        if unseen:
-            warn(sentences(unseen) + " The effects of such rows are zero.")
+        codes = known_levels(
+            [term.name for term in self._terms],
+            [levels for levels, _ in self._tables],
+            labels,
+            self.handle_unknown,
+            "encode",
+        )
+        features = _values(self._tables, codes)
         return features
 
     def get_feature_names_out(self, input_features=None):
@@ -418,9 +419,9 @@ class _Problem:
         """Why the variance of a factor cannot be estimated, None if it can."""
         if n_levels < 2:
             return f"the factor {term.name!r} has one level"
-        one_each = n_levels >= len(self.y) and term.intercept
-        if one_each and self.model._family == "gaussian":
-            return f"the factor {term.name!r} has as many levels as there are rows"
+        if self.model._family == "gaussian":
+            reason = too_many(term, n_levels, float(len(self.y)))
+            return None if reason is None else f"the {reason}"
         return None
 
     def model_of(self, kept):
@@ -493,15 +494,9 @@ def _fit_effects(problem, std):
     return model, tables, messages
 
 
-def _lookup(tables, labels):
-    """Values of the rows' labels, and their codes for each factor."""
-    codes = [
-        _groups.lookup(levels, parts)
-        for (levels, _), parts in zip(tables, labels, strict=True)
-    ]
-    # code -1, no level, picks the last row
-    values = [table[code] for (_, table), code in zip(tables, codes, strict=True)]
-    return np.hstack(values), codes
+def _values(tables, codes):
+    """What the rows' levels are replaced by; code -1, no level, picks the last row."""
+    return np.hstack([v[code] for (_, v), code in zip(tables, codes, strict=True)])
 
 
 def _fit_quietly(model, X, y):

@@ -1,6 +1,6 @@
 """Grouping factors: what the user wrote as terms, and labels as level codes."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from numbers import Integral
@@ -10,6 +10,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
+from . import _names
 from ._table import Table, did_you_mean, listing, plain, series_labels
 
 COVARIANCES = ("full", "diag", "scalar")
@@ -76,9 +77,10 @@ def resolve_terms(
     groups : None, str, int, tuple or list
         A column (name or position) is one factor, a tuple of columns is one factor
         made of their combination, and a list holds several factors.
-    random_slopes : None, list or dict, default=None
-        Columns with a random slope: a list when there is one factor, else a dict from
-        factor to list. A key is the factor as written in `groups`, or its name.
+    random_slopes : None, str, int, list or dict, default=None
+        Columns with a random slope: a column or a list when there is one factor, else
+        a dict from factor to such. A key is the factor as written in `groups`, or its
+        name.
     random_intercepts : bool or dict, default=True
         Whether the levels have a random intercept, for all factors or by factor.
     covariance : {"full", "diag", "scalar"} or dict, default="full"
@@ -299,8 +301,14 @@ def encode(
     return codes, combined
 
 
-def lookup(levels: pd.Index, labels: Sequence[Any]) -> np.ndarray:
+def lookup(
+    levels: pd.Index, labels: Sequence[Any], doubts: list[str] | None = None
+) -> np.ndarray:
     """Level of each row among levels that are already known.
+
+    A label that is equal to no level is matched by name: ``"3"`` and ``"3.0"`` are the
+    level 3, ``True`` is the level ``"True"``, an instant is its ISO text. Where
+    several levels have the name, it is a label that is not known.
 
     Parameters
     ----------
@@ -310,6 +318,10 @@ def lookup(levels: pd.Index, labels: Sequence[Any]) -> np.ndarray:
         Label columns of the factor, in the order given to `encode`; the container may
         differ from the one in `encode`, and ``1``, ``1.0`` and NumPy's ``1`` are the
         same label.
+    doubts : list of str, default=None
+        Takes what the user should be told: labels that several levels may be meant by,
+        that stand for one level in two ways, or that are all unknown and of another
+        type than the levels.
 
     Returns
     -------
@@ -335,13 +347,13 @@ def lookup(levels: pd.Index, labels: Sequence[Any]) -> np.ndarray:
             f"The levels are made of {levels.nlevels} columns, got {len(labels)}."
         )
     if not isinstance(levels, pd.MultiIndex):
-        return _lookup_column(levels, labels[0])
+        return _lookup_column(levels, labels[0], doubts)
     level_key = np.zeros(len(levels), dtype=np.int64)
     row_key = np.zeros(len(labels[0]), dtype=np.int64)
     last = levels.nlevels - 1
     for c, part in enumerate(labels):
         part_levels = levels.levels[c]
-        codes = _lookup_column(part_levels, part)
+        codes = _lookup_column(part_levels, part, doubts)
         unseen = (codes < 0) | (row_key < 0)
         row_key = row_key * len(part_levels) + codes
         row_key[unseen] = -1
@@ -354,11 +366,66 @@ def lookup(levels: pd.Index, labels: Sequence[Any]) -> np.ndarray:
     return row_key.astype(np.int32)
 
 
+def extend(
+    levels: pd.Index,
+    labels: Sequence[Any],
+    name: str | int,
+    doubts: list[str] | None = None,
+) -> tuple[np.ndarray, pd.Index, np.ndarray]:
+    """Levels of rows, some of which may be known already.
+
+    Parameters
+    ----------
+    levels : Index of length n_known
+        Levels as `encode` returned them.
+    labels : sequence of array-like of shape (n_rows,)
+        Label columns of the factor.
+    name : str or int
+        Name of the factor, for messages.
+    doubts : list of str, default=None
+        See `lookup`.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_rows,), int32
+        Position of each row's level in `found`.
+    found : Index
+        Labels of the levels that occur in these rows.
+    place : ndarray of shape (n_found,)
+        Their positions in `levels`, -1 for new ones.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skglmm._groups import extend
+    >>> codes, found, place = extend(pd.Index([10, 20]), [["20", "x", "20"]], "g")
+    >>> codes, list(found), place
+    (array([0, 1, 0], dtype=int32), ['20', 'x'], array([ 1, -1]))
+    """
+    own, found = encode(labels, name)
+    known = lookup(levels, labels, doubts)
+    # two labels may be names of one level
+    place = np.empty(len(found), dtype=np.intp)
+    place[own] = known
+    key = np.where(place >= 0, place, len(levels) + np.arange(len(found)))
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), dtype=np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    first = first[order]
+    return rank[np.ravel(inverse)][own], found[first], place[first]
+
+
 def unseen_report(
     name: str | int,
     labels: Sequence[Any],
     codes: np.ndarray,
-    levels: pd.Index | None = None,
+    doubts: Sequence[str] = (),
 ) -> str:
     """Sentence about the rows whose label was not seen in fit.
 
@@ -370,9 +437,8 @@ def unseen_report(
         Label columns of the factor.
     codes : ndarray of shape (n_rows,)
         What `lookup` returned for them.
-    levels : Index, default=None
-        Levels seen in fit: with them, the sentence says so when fit saw labels of
-        another type.
+    doubts : sequence of str, default=()
+        What `lookup` has found doubtful, to be said as well.
 
     Returns
     -------
@@ -400,13 +466,8 @@ def unseen_report(
     if len(rows) == 1:
         count = f"row {rows[0]} has"
     text = f"the factor {name!r}: {count} a label that fit has not seen ({shown})"
-    if levels is not None and len(levels) and len(parts) == 1:
-        seen, given = plain(levels[0]), found[0]
-        if isinstance(seen, str) != isinstance(given, str) and len(rows) == len(codes):
-            text += (
-                f"; fit saw labels of type {type(seen).__name__}, such as {seen!r}, "
-                f"these are of type {type(given).__name__}"
-            )
+    for doubt in doubts:
+        text += f"; {doubt}"
     return text
 
 
@@ -547,7 +608,9 @@ def _factor_of_key(
 def _slopes_by_factor(
     value: Any, names: list[str | int], keys: list[set[Hashable]]
 ) -> list[list[Any]]:
-    if isinstance(value, list | tuple) and value and len(names) > 1:
+    one = isinstance(value, str | Integral) and not isinstance(value, bool)
+    if (one or (isinstance(value, list | tuple) and value)) and len(names) > 1:
+        value = [value] if one else value
         raise ValueError(
             f"random_slopes is a list, but there are {len(names)} factors: write a "
             f"dict that says which factor has them, such as "
@@ -561,12 +624,11 @@ def _check_slopes(value: Any, parameter: str) -> list[Any]:
         return []
     if isinstance(value, list | tuple):
         return list(value)
-    hint = ""
     if isinstance(value, str | Integral) and not isinstance(value, bool):
-        hint = f" Write [{value!r}] for one column."
+        return [value]
     raise TypeError(
         f"{parameter} must be a list of columns, or a dict from factor to such a list, "
-        f"got {value!r} of type {type(value).__name__}.{hint}"
+        f"got {value!r} of type {type(value).__name__}."
     )
 
 
@@ -680,12 +742,54 @@ def _sorted_levels(
     return codes.astype(np.int32, copy=False), levels
 
 
-def _lookup_column(levels: pd.Index, labels: Any) -> np.ndarray:
+def _lookup_column(
+    levels: pd.Index, labels: Any, doubts: list[str] | None = None
+) -> np.ndarray:
     codes, distinct, _ = _factorize(labels, "groups")
     # The last entry is the one that code -1, a missing label, points to.
     position = np.full(len(distinct) + 1, -1, dtype=np.int32)
     position[:-1] = _match(levels, distinct)
+    other = np.flatnonzero(position[:-1] < 0)
+    if len(other) and len(levels):
+        found, doubtful = _names.match(levels, distinct[other])
+        position[other] = found
+        if doubts is not None:
+            doubts += _doubts(levels, distinct, position[:-1], other[doubtful])
     return position[codes]
+
+
+def _doubts(
+    levels: pd.Index, distinct: pd.Index, position: np.ndarray, doubtful: np.ndarray
+) -> Iterator[str]:
+    """What is doubtful about the positions of distinct labels, in words."""
+    if len(doubtful):
+        label = distinct[doubtful[0]]
+        yield (
+            f"the label {_typed(label)} is the name of several levels that fit has "
+            f"seen, of type {_type(levels[0])}: give labels of that type"
+        )
+    known = np.sort(position[position >= 0])
+    twice = known[1:][known[1:] == known[:-1]]
+    if len(twice):
+        names = [_typed(label) for label in distinct[position == twice[0]]]
+        yield (
+            f"the labels {' and '.join(names[:2])} are both read as the level "
+            f"{_typed(levels[twice[0]])} that fit has seen"
+        )
+    if not len(known) + len(doubtful) and not _names.of_one_kind(levels, distinct):
+        yield (
+            f"fit saw labels of type {_type(levels[0])}, such as "
+            f"{plain(levels[0])!r}, and no row has one of them: these are of type "
+            f"{_type(distinct[0])}, such as {plain(distinct[0])!r}"
+        )
+
+
+def _type(label: Any) -> str:
+    return type(plain(label)).__name__
+
+
+def _typed(label: Any) -> str:
+    return f"{plain(label)!r} ({_type(label)})"
 
 
 def _positions(known: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -28,9 +28,9 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         What the fixed part is: None for the linear model, a function that takes the
         number of inputs and returns a `keras.Model` with one linear output, or a
         regressor of scikit-learn. See the user guide, :ref:`flexible`.
-    random_slopes : list or dict, default=None
-        Columns whose slope differs between levels; a dict gives a list for each
-        factor. They stay among the fixed columns.
+    random_slopes : str, int, list or dict, default=None
+        Columns whose slope differs between levels: one, or a list; a dict gives them
+        for each factor. They stay among the fixed columns.
     random_intercepts : bool or dict, default=True
         Whether levels have their own intercept, for all factors or by factor.
     covariance : {"full", "diag", "scalar"} or dict, default="full"

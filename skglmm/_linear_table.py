@@ -15,6 +15,7 @@ from skglmm._coding import (
     coding_of,
     gram_of,
     independent_of_constants,
+    own_share,
     recoding_of,
     triangular_root,
 )
@@ -166,7 +167,8 @@ def centred(X, y, weight, fit_intercept, slopes):
             many.append(values_)
     table = LinearTable(values, gram, border, tuple(z))
     origin = np.append([mean[p] + level] * first, fit)
-    coding = coding_of(inverse, keep, mean[:p], fit_intercept)
+    own = own_share(root)
+    coding = coding_of(inverse, keep, mean[:p], fit_intercept, own)
     return table, coding, origin, recodings, squares
 
 

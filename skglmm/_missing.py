@@ -384,7 +384,6 @@ class _Columns:
             border=border,
             z=(None,) * len(design.factors),
             weight=weight,
-            scale=1.0,
             reml=True,
             start=self._starts[j],
         )

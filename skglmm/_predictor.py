@@ -271,22 +271,9 @@ class PredictorMixin:
 
     def _known_levels(self, labels):
         """Level of each row for each factor, -1 where it was not seen."""
-        unseen, codes = [], []
-        for term, parts in zip(self._terms, labels, strict=True):
-            levels = self.random_effects_[term.name].index
-            codes.append(_groups.lookup(levels, parts))
-            if self.handle_unknown != "ignore" and np.any(codes[-1] < 0):
-                unseen.append(
-                    _groups.unseen_report(term.name, parts, codes[-1], levels)
-                )
-        if unseen and self.handle_unknown == "error":
-            raise ValueError(
-                sentences(unseen) + " Use handle_unknown='ignore' to predict such "
-                "rows without an effect."
-            )
-        if unseen:
-            warn(sentences(unseen) + " Such rows are predicted without an effect.")
-        return codes
+        levels = [self.random_effects_[term.name].index for term in self._terms]
+        names = [term.name for term in self._terms]
+        return known_levels(names, levels, labels, self.handle_unknown, "predict")
 
     def _labels_to_predict(self, table, groups):
         if not self._from_metadata:
@@ -324,6 +311,62 @@ class PredictorMixin:
                 f"model was fitted with {', '.join(map(repr, names))}: give those."
             )
         return [[part] for part in labels]
+
+
+# What becomes of rows with a label that fit has not seen, and the infinitive for it.
+_CONSEQUENCES = {
+    "predict": (
+        "Such rows are predicted without an effect.",
+        "predict such rows without an effect",
+    ),
+    "encode": (
+        "The effects of such rows are zero.",
+        "give such rows an effect of zero",
+    ),
+}
+
+
+def known_levels(names, levels, labels, handle_unknown, purpose):
+    """Level of each row for each factor, and what is to be said about labels.
+
+    Parameters
+    ----------
+    names : list of str
+        Names of the factors.
+    levels : list of Index
+        Levels that fit has seen.
+    labels : list
+        Label columns of each factor, as `_groups.lookup` takes them.
+    handle_unknown : {"ignore", "warn", "error"}
+    purpose : {"predict", "encode"}
+
+    Returns
+    -------
+    codes : list of ndarray of shape (n_rows,)
+        -1 for a label that was not seen.
+
+    Raises
+    ------
+    ValueError
+        If ``handle_unknown="error"`` and a label was not seen.
+    """
+    codes, unseen, doubtful = [], [], []
+    for name, of_factor, parts in zip(names, levels, labels, strict=True):
+        doubts = []
+        codes.append(_groups.lookup(of_factor, parts, doubts))
+        if handle_unknown != "ignore" and np.any(codes[-1] < 0):
+            unseen.append(_groups.unseen_report(name, parts, codes[-1], doubts))
+        elif doubts:
+            doubtful.append(f"the factor {name!r}: {'; '.join(doubts)}")
+    consequence, infinitive = _CONSEQUENCES[purpose]
+    if unseen and handle_unknown == "error":
+        raise ValueError(
+            f"{sentences(unseen)} Use handle_unknown='ignore' to {infinitive}."
+        )
+    if unseen or doubtful:
+        text = sentences(unseen + doubtful)
+        warn(f"{text} {consequence}" if unseen else text)
+    return codes
 
 
 def _kin(parts, codes):

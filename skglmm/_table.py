@@ -155,6 +155,12 @@ class Table:
             f"{parameter}: {key!r} is not a column of X; columns are "
             f"{listing(self.names)}."
         )
+        index = getattr(getattr(self._data, "index", None), "names", ())
+        if key in index:
+            raise ValueError(
+                f"{parameter}: {key!r} is no column of X but a level of its index: "
+                "make it a column with X.reset_index()."
+            )
         prefixed = [name for name in self.names if name.endswith(f"__{key}")]
         if len(prefixed) == 1:
             message += (

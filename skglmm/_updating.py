@@ -94,22 +94,20 @@ class UpdateMixin:
         at_population, special = self._rows(X, groups, "population")
         trials = special.get("trials")
         messages = FAMILIES[self._family].check(y, trials, np.arange(len(y)))
-        if messages:
-            warn(sentences(messages))
-
         scale = np.sqrt(getattr(self, "noise_variance_", 1.0))
         offset, parts = at_population.mean() + self._part_of_levels(table, labels), []
         for term, columns in zip(self._terms, labels, strict=True):
-            codes, levels = _groups.encode(columns, term.name)
-            known = _groups.lookup(self.random_effects_[term.name].index, columns)
-            place = np.empty(len(levels), dtype=np.intp)
-            place[codes] = known
+            known, doubts = self.random_effects_[term.name].index, []
+            codes, levels, place = _groups.extend(known, columns, term.name, doubts)
+            messages += [f"the factor {term.name!r}: {doubt}" for doubt in doubts]
             prior = self._priors(term.name, place)
             z = row_values(term, lambda at: table.numeric([at])[:, 0], len(y))
             z = np.ones((len(y), 1)) if z is None else z
             offset += np.einsum("ij,ij->i", z, prior[0][codes])
             whitened = np.einsum("ij,ijk->ik", z, prior[1][codes]) / scale
             parts.append((term, codes, levels, place, prior, whitened))
+        if messages:
+            warn(sentences(messages))
         found = self._condition(parts, y, offset, weight, trials, scale)
         model = copy.deepcopy(self)
         model.__dict__.pop("random_effects_draws_", None)
@@ -146,7 +144,6 @@ class UpdateMixin:
             border=design.rows(target[:, None]),
             z=tuple(design.rows(parts[r][-1]) for r in engine),
             weight=design.rows(weight),
-            scale=1.0,
             family=FAMILIES[self._family].name,
             offset=None if linear else design.rows(offset),
             trials=None if trials is None else design.rows(trials),

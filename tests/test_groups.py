@@ -11,6 +11,7 @@ import pytest
 from skglmm._groups import (
     Term,
     encode,
+    extend,
     lookup,
     resolve_metadata_terms,
     resolve_terms,
@@ -739,8 +740,14 @@ def test_a_combination_needs_all_its_columns():
     ("levels", "labels", "expected"),
     [
         ([1, 2], [1.0, 1.5, 2.0, np.inf, np.nan], [0, -1, 1, -1, -1]),
-        ([1, 2], ["1", "2"], [-1, -1]),
-        (["1", "2"], [1, 2], [-1, -1]),
+        ([1, 2], ["1", "02", "2.0", "2x"], [0, 1, 1, -1]),
+        (["1", "2"], [1, 2.0, np.uint8(2)], [0, 1, 1]),
+        (["3", "03"], [3], [-1]),
+        ([1, "1"], ["1", 1], [1, 0]),
+        ([2**60, 2**60 + 1], [str(2**60 + 1)], [1]),
+        (np.array([0.1, 0.2], dtype="float32"), [0.2, "0.10"], [1, 0]),
+        (["True", "False"], [True, False], [1, 0]),
+        ([True, False], ["False", "yes"], [0, -1]),
         ([1.0, 2.5], [1, 2], [0, -1]),
         ([2**53 + 1], [2.0**53], [-1]),
         (np.array([1, 2], dtype="int8"), [257, 1, -1], [-1, 0, -1]),
@@ -767,7 +774,9 @@ def test_dates_are_found_whatever_holds_them():
         _, levels = encode([seen], "g")
         for labels in containers:
             assert lookup(levels, [labels]).tolist() == [0, 1]
-        assert lookup(levels, [["2020-01-01"]]).tolist() == [-1]
+        assert lookup(levels, [["2020-01-02", "1 Jan 2020"]]).tolist() == [1, -1]
+        _, text = encode([["2020-01-01", "2020-01-02"]], "g")
+        assert lookup(text, [seen]).tolist() == [0, 1]
     _, levels = encode([pd.Series(pd.DatetimeIndex(days, tz="UTC"))], "g")
     assert lookup(levels, [days]).tolist() == [-1, -1]
 
@@ -847,16 +856,34 @@ def test_a_report_shows_labels_without_their_container(labels, shown):
     assert report.endswith(f"({shown})")
 
 
-def test_a_report_says_when_fit_saw_another_type():
-    levels = pd.Index(["1", "2"], name="g")
-    labels = [np.array([1, 2])]
-    report = unseen_report("g", labels, lookup(levels, labels), levels)
-    assert report.endswith(
-        "fit saw labels of type str, such as '1', these are of type int"
-    )
-    labels = [["3"]]
-    report = unseen_report("g", labels, lookup(levels, labels), levels)
-    assert "type" not in report
+@pytest.mark.parametrize(
+    ("levels", "labels", "doubt"),
+    [
+        (["a", "b"], [1, 2], "fit saw labels of type str, such as 'a', and no row"),
+        ([1, 2], ["x"], "these are of type str, such as 'x'"),
+        ([1, 2], ["x", 2], None),
+        ([1, 2], [3, 4], None),
+        (["1", "01"], [1], "the label 1 (int) is the name of several levels"),
+        ([1, 2], ["1", "01"], "the labels '1' (str) and '01' (str) are both read as"),
+        ([True, False], ["1"], "these are of type str"),
+    ],
+)
+def test_labels_of_another_type_are_doubted_where_no_name_settles_it(
+    levels, labels, doubt
+):
+    doubts = []
+    lookup(encode([levels], "g")[1], [labels], doubts)
+    assert len(doubts) == (doubt is not None)
+    assert not doubts or doubt in doubts[0]
+    report = unseen_report("g", [labels], np.full(len(labels), -1), doubts)
+    assert not doubts or report.endswith(doubts[0])
+
+
+def test_two_labels_with_one_name_are_one_level_of_an_update():
+    codes, found, place = extend(pd.Index([1, 2]), [["02", "x", "2", "1"]], "g")
+    assert codes.tolist() == [0, 1, 0, 2]
+    assert found.tolist() == ["02", "x", "1"]
+    assert place.tolist() == [1, -1, 0]
 
 
 def test_there_is_nothing_to_report_when_all_is_seen():

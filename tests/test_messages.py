@@ -335,11 +335,17 @@ WARNINGS = {
         "predicted without an effect.",
     ),
     "labels that are text in one place": (
-        lambda: known().set_params(handle_unknown="warn").predict(X.assign(g="1")),
+        lambda: known().set_params(handle_unknown="warn").predict(X.assign(g="a")),
         UserWarning,
-        "The factor 'g': 60 of 60 rows have a label that fit has not seen ('1'); fit "
-        "saw labels of type int, such as 0, these are of type str. Such rows are "
-        "predicted without an effect.",
+        "The factor 'g': 60 of 60 rows have a label that fit has not seen ('a'); fit "
+        "saw labels of type int, such as 0, and no row has one of them: these are of "
+        "type str, such as 'a'. Such rows are predicted without an effect.",
+    ),
+    "labels of another type, and all are new": (
+        lambda: known().predict(X.assign(g="a")),
+        UserWarning,
+        "The factor 'g': fit saw labels of type int, such as 0, and no row has one of "
+        "them: these are of type str, such as 'a'.",
     ),
     "a factor that an encoder cannot learn": (
         lambda: GroupEffectEncoder().fit(X[["g", "h"]].assign(h=1), TARGET),

@@ -247,6 +247,7 @@ def drive(advance, state, max_iter, watch):
 def summary(state):
     """What is left of a state once the run is over."""
     names = ("theta", "value", "decrement", "n_evaluations", "status", "history")
+    names += ("inverse",)
     return {name: state[name] for name in names}
 
 
@@ -269,6 +270,7 @@ def report(state):
         "theta": state["theta"],
         "value": float(state["value"]),
         "decrement": decrement,
+        "inverse": state["inverse"],
         "n_iter": n_iter,
         "history": state["history"][: min(n_iter, len(state["history"]))],
         "outcome": outcome,

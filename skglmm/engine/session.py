@@ -129,11 +129,12 @@ class Session:
 
     def theta(self, factors):
         """Parameters (k,) of relative factors T_r."""
-        parts = [
-            covariance.from_factor(kind, t)
-            for kind, t in zip(self.structure.covariance, factors, strict=True)
-        ]
+        parts = [self.theta_of(r, t) for r, t in enumerate(factors)]
         return np.concatenate([np.zeros(0), *parts])
+
+    def theta_of(self, r, t):
+        """Parameters of one factor's T."""
+        return covariance.from_factor(self.structure.covariance[r], t)
 
     def factors(self, theta):
         """Relative factors T_r of parameters (k,)."""

@@ -1,7 +1,7 @@
 """What a solver is given, what it returns, and what all solvers share."""
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -29,9 +29,10 @@ class Problem:
     table : LinearTable or None
         For a linear model: may take the place of `border` and `z`, which are None then;
         `rows` gives them all the same.
-    scale : float, default=0.0
-        Size of the target as the user gave it (linear model), to tell a residual from
-        a rounding error.
+    rounding : float, default=0.0
+        Standard deviation that rounding alone gives the residuals (linear model).
+    unit : float, default=1.0
+        What the user's target was divided by.
     family : {"gaussian", "poisson", "binomial"}, default="gaussian"
     offset, trials : ndarray of shape (n_rows,) or None
         Offset of the linear predictor (exposures included) and number of trials, for
@@ -56,7 +57,8 @@ class Problem:
     z: tuple | None
     weight: np.ndarray
     table: LinearTable | None = None
-    scale: float = 0.0
+    rounding: float = 0.0
+    unit: float = 1.0
     family: str = "gaussian"
     offset: np.ndarray | None = None
     trials: np.ndarray | None = None
@@ -121,6 +123,9 @@ class Solution:
         Why the solver stopped short of convergence; None if it converged.
     singular : tuple of int
         Factors, in the design's order, with a singular covariance.
+    flat : tuple of int
+        Factors, in the design's order, whose variances the rows do not determine: the
+        likelihood stays where it is when they change together.
     extra : dict
         What some solvers know: ``elbo``; ``monte_carlo`` and ``draws`` (`MCEM`);
         ``advice`` for a fit that did not converge.
@@ -140,8 +145,52 @@ class Solution:
     history: np.ndarray
     outcome: str | None = None
     singular: tuple = ()
+    flat: tuple = ()
     extra: dict = field(default_factory=dict)
     cross: tuple | None = None
+
+    def in_unit(self, unit, total):
+        """The same for a target that was divided by a unit, with rows of that weight.
+
+        Parameters
+        ----------
+        unit : float
+        total : float
+
+        Returns
+        -------
+        solution : Solution
+        """
+        by_square = {
+            name: tuple(unit**2 * values for values in getattr(self, name))
+            for name in ("covariances", "posteriors")
+        }
+        n_free = total - (len(self.coef) if self.method == "restricted" else 0)
+        shift = n_free * float(np.log(unit))
+        extra = dict(self.extra)
+        if "elbo" in extra:
+            extra["elbo"] -= shift
+        if "draws" in extra:
+            extra["draws"] = tuple(unit * draws for draws in extra["draws"])
+        if "monte_carlo" in extra:
+            about = extra["monte_carlo"]
+            extra["monte_carlo"] = about | {
+                "coef": unit * about["coef"],
+                "covariances": tuple(unit**2 * c for c in about["covariances"]),
+                "noise": unit**2 * about["noise"],
+            }
+        return replace(
+            self,
+            coef=unit * self.coef,
+            coef_covariance=unit**2 * self.coef_covariance,
+            means=tuple(unit * mean for mean in self.means),
+            noise_variance=unit**2 * self.noise_variance,
+            log_likelihood=self.log_likelihood - shift,
+            history=self.history + 2.0 * shift,
+            extra=extra,
+            cross=self.cross and tuple(unit**2 * values for values in self.cross),
+            **by_square,
+        )
 
 
 def cross_covariances(moves, coef_covariance):

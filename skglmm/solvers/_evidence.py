@@ -1,10 +1,13 @@
 """The loops behind MacKay's solver."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from skglmm.solvers import _exact, _generalized
 from skglmm.solvers._fixed_point import accelerate
-from skglmm.solvers._search import INTERRUPTED, begin, minimize
+from skglmm.solvers._flat import flat_linear
+from skglmm.solvers._search import INTERRUPTED, begin, minimize, of_all, spent
 
 # Turns of the fixed point after which the gradient takes over, at the latest.
 _TURNS = 40
@@ -23,7 +26,8 @@ def solve_evidence(problem, solver):
             problem.watch,
         )
         best, out = _finish(run, objective, theta, history, solver, done)
-    return _exact.solution(problem, best, out)
+        flat = flat_linear(run, objective, best)
+    return replace(_exact.solution(problem, best, out), flat=flat)
 
 
 def _linear_turn(objective, theta):
@@ -49,6 +53,7 @@ def _finish(run, objective, theta, history, solver, done):
     else:
         left = max(1, solver.max_iter - len(history))
         best, out = minimize(run, objective, theta, left, solver.tol, False)
+        best = of_all(best, solver.max_iter)
     return best | {
         "n_iter": best["n_iter"] + len(history),
         "history": np.concatenate([np.minimum.accumulate(history), best["history"]]),
@@ -85,7 +90,7 @@ def solve_generalized_evidence(problem, solver):
             objective = generalized.Laplace(run, problem.family, 1)
             history = history[:0]
             best, out = _finish(run, objective, theta, history, solver, done)
-            return _generalized.laplace_solution(problem, best, out, "laplace")
+            return _generalized.laplace_solution(run, problem, best, out, "laplace")
         theta = np.where(np.abs(theta) < 1e-3, 0.0, theta)
         out = turn(theta)
         outcome = _outcome(solver, done)
@@ -114,7 +119,7 @@ def _modal_solution(run, problem, turn, out, n_iter, outcome):
 def solve_known(problem, solver, roots):
     """Effects at covariances that are given."""
     if problem.family == "gaussian":
-        sigma2 = solver.noise_variance
+        sigma2 = solver.noise_variance / problem.unit**2
         with _exact.open_objective(problem, solver.device) as (run, objective):
             theta = run.theta([root / np.sqrt(sigma2) for root in roots])
             out = objective.evaluate(theta)
@@ -180,7 +185,7 @@ def solve_quick(problem, solver):
 def _outcome(solver, done):
     if done is None:
         return INTERRUPTED
-    return None if done else f"max_iter={solver.max_iter} evaluations were not enough"
+    return None if done else spent(solver.max_iter)
 
 
 def _quick_generalized(problem, solver):

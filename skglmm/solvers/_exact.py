@@ -1,9 +1,15 @@
 """The linear mixed model: the exact likelihood, minimised."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 from skglmm.solvers._base import Solution, cross_covariances
+from skglmm.solvers._flat import flat_linear
 from skglmm.solvers._search import INTERRUPTED, begin, minimize, singular_factors
+
+# Share of the target's square, fixed columns taken off, below which the residual
+# variance is what sums of squares have lost.
+_EXACT = 1e-12
 
 
 @contextmanager
@@ -34,7 +40,8 @@ def solve_linear(problem, max_iter, tol, device):
     cold = problem.start is None
     with open_objective(problem, device) as (run, objective):
         best, out = minimize(run, objective, begin(problem, run), max_iter, tol, cold)
-    return solution(problem, best, out)
+        flat = flat_linear(run, objective, best)
+    return replace(solution(problem, best, out), flat=flat)
 
 
 def solution(problem, best, out):
@@ -43,9 +50,8 @@ def solution(problem, best, out):
     half = out["fixed"]["half"]
     factors = out["factors"]
     outcome = best["outcome"]
-    negligible = 1e-18 * problem.scale**2 + 1e-12 * problem.mean_square
-    exact = sigma2 <= negligible or problem.scale == 0.0
-    if exact and outcome != INTERRUPTED:
+    exact = sigma2 <= problem.rounding**2 + _EXACT * problem.mean_square
+    if (exact or problem.mean_square == 0.0) and outcome != INTERRUPTED:
         outcome = (
             "the residual variance is estimated as zero, because the groups and "
             "columns determine the target exactly. Leave some of them out, or use "

@@ -1,8 +1,11 @@
 """Counts, binary outcomes and proportions: what the solvers of them share."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from skglmm.solvers._base import Solution, cross_covariances
+from skglmm.solvers._flat import flat_factors, without_coef
 from skglmm.solvers._search import INTERRUPTED, begin, minimize, singular_factors
 
 # A variance of the linear predictor above which more quadrature nodes are needed, and
@@ -97,6 +100,7 @@ def variational_solution(run, problem, best, out, objective):
         run, problem.family, objective.data, out
     )
     solution = make_solution(problem, best, out, covariance, -0.5 * value, method)
+    solution = replace(solution, flat=flat_factors(run, best["theta"], out["hessian"]))
     solution.extra["elbo"] = -0.5 * (float(out["value"]) - float(out["penalty"]))
     if error:
         solution.extra["monte_carlo"] = {
@@ -138,11 +142,11 @@ def solve_laplace(problem, solver):
             solver.tol,
             problem.start is None,
         )
-    method = "quadrature" if solver.n_quadrature > 1 else "laplace"
-    return laplace_solution(problem, best, out, method)
+        method = "quadrature" if solver.n_quadrature > 1 else "laplace"
+        return laplace_solution(run, problem, best, out, method)
 
 
-def laplace_solution(problem, best, out, method):
+def laplace_solution(run, problem, best, out, method):
     """Solution at the optimum of a `generalized.Laplace`."""
     if best["outcome"] == INTERRUPTED:
         covariance = np.linalg.inv(out["normal"])
@@ -151,7 +155,10 @@ def laplace_solution(problem, best, out, method):
     value = float(out["value"]) - float(out["penalty"])
     if not problem.design.factors:
         method = "exact"
-    return make_solution(problem, best, out, covariance, -0.5 * value, method)
+    hessian = without_coef(out["hessian"], len(out["coef"]))
+    flat = flat_factors(run, best["theta"], hessian)
+    solution = make_solution(problem, best, out, covariance, -0.5 * value, method)
+    return replace(solution, flat=flat)
 
 
 def check_quadrature(factors):

@@ -170,7 +170,7 @@ def known_factors(problem, covariances):
                 f"semi-definite (eigenvalues from {values.min():.3g} to "
                 f"{values.max():.3g}): no effects can have it. Correct covariances."
             )
-        inverse = linalg.inv(recoding)
+        inverse = linalg.inv(recoding) / problem.unit
         values, axes = np.linalg.eigh(inverse @ sigma @ inverse.T)
         root = axes * np.sqrt(np.maximum(values, 0.0))
         factors.append(lower_root(root))

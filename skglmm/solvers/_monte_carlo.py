@@ -13,7 +13,7 @@ from skglmm.solvers._generalized import (
     make_solution,
     variational_solution,
 )
-from skglmm.solvers._search import INTERRUPTED, begin, minimize
+from skglmm.solvers._search import INTERRUPTED, begin, minimize, spent
 
 _START_TOL, _START_ITERATIONS = 1e-8, 100
 # A step is swamped if its decrement is no larger than so many times what noise alone
@@ -81,7 +81,7 @@ def ascend(
     largest = _GROWTH * max(sampler.n_draws, 16)
     best, scale = None, 1.0
     noise = np.full(covariance.shape, np.nan)
-    outcome = f"max_iter={solver.max_iter} iterations were not enough"
+    outcome = spent(solver.max_iter, "iterations")
     advice = None
     for _ in range(solver.max_iter):
         coef, roots = coordinates.split(phi)
@@ -189,6 +189,17 @@ def averaged(settled):
 # ---------------------------------------------------------------- linear model
 
 
+def _without_start(best):
+    """A report on the search for a start, which has a limit of its own."""
+    if best["outcome"] == spent(_START_ITERATIONS):
+        outcome = (
+            f"the iterations found no start in {_START_ITERATIONS} evaluations. "
+            "Simplify the random effects"
+        )
+        return best | {"outcome": outcome}
+    return best
+
+
 def solve_linear_sampled(problem, solver):
     """Monte Carlo EM for the linear model, from draws of its Gaussian posterior."""
     from skglmm.engine import samplers
@@ -203,7 +214,7 @@ def solve_linear_sampled(problem, solver):
             problem.start is None,
         )
         if not problem.design.factors or best["outcome"] is not None:
-            return solution(problem, best, out)
+            return solution(problem, _without_start(best), out)
         n_levels = [factor.n_levels for factor in problem.design.factors]
         coordinates = Coordinates(run.structure.covariance, out["factors"], n_levels, 0)
         hessian, slopes = _differences(objective, best["theta"], out)
@@ -296,6 +307,7 @@ def solve_sampled(problem, solver):
         )
         still = not any(np.any(t) for t in out["factors"])
         if still or best["outcome"] is not None:
+            best = _without_start(best)
             return variational_solution(run, problem, best, out, objective)
         p = len(out["coef"])
         n_levels = [factor.n_levels for factor in problem.design.factors]

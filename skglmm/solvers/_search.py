@@ -8,6 +8,19 @@ _NEARLY_SINGULAR = 0.03
 _NO_WORSE = 1e-6
 _RESTARTS = 3
 INTERRUPTED = "the fit was interrupted"
+_SPENT = "max_iter="
+
+
+def of_all(best, max_iter):
+    """A report whose limit, if that was reached, is the one that the user gave."""
+    if best["outcome"] is not None and best["outcome"].startswith(_SPENT):
+        return best | {"outcome": spent(max_iter)}
+    return best
+
+
+def spent(max_iter, what="evaluations"):
+    """Outcome of a fit that was not done after so many evaluations."""
+    return f"{_SPENT}{max_iter} {what} were not enough"
 
 
 def begin(problem, run):
@@ -72,7 +85,7 @@ def minimize(run, objective, theta, max_iter, tol, cold):
         again, found = objective.minimize(zero if settled else raised, left, tol, False)
         if settled and not found["value"] < at_zero["value"] - _NO_WORSE:
             return best | {"theta": zero}, at_zero
-        out = found
+        out, again = found, of_all(again, max_iter)
         best = again | {
             "n_iter": best["n_iter"] + again["n_iter"],
             "history": np.concatenate([best["history"], again["history"]]),
