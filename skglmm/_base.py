@@ -313,6 +313,7 @@ class BaseMixedModel(
             start=self._start(terms, engine, recodings),
             names=tuple(terms[r].name for r in engine),
             recodings=tuple(recodings[r] for r in engine),
+            squares=tuple(squares[r] for r in engine),
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
             watch=progress if watched else None,
         )

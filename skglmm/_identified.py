@@ -275,7 +275,8 @@ def constant_within(terms, encoded, y, trials, weight):
         if np.all((successes == 0.0) | (successes == all_)):
             return (
                 f"the outcome is the same in all rows of each level of {term.name!r}, "
-                "so that it grows with the variance of this factor without end"
+                "so that it grows with the variance of this factor without end (keep "
+                "one row of each level, without this factor)"
             )
     return None
 

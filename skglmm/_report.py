@@ -68,6 +68,7 @@ def report(messages, solution, components, separated, hopeless):
         messages.append(text if advice is None else f"{text}. {advice}")
     if separated and hopeless is None:
         messages.append(_separation(separated))
+    messages += solution.remarks
     names = list(components)
     messages += [_singular(names[r], components[names[r]]) for r in solution.singular]
     if not messages:

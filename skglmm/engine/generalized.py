@@ -137,6 +137,11 @@ class Laplace:
     run : Session
     family : str
     n_quadrature : int
+
+    Attributes
+    ----------
+    coef : ndarray of shape (p,)
+        Fixed effects that the next search begins from.
     """
 
     def __init__(self, run, family, n_quadrature):
@@ -147,11 +152,11 @@ class Laplace:
         self._size = objective_size(run.problem)
         q = run.structure.n_effects[0] if run.structure.n_effects else 1
         self._nodes = laplace.product_nodes(n_quadrature if quadrature else 1, q)
-        self._coef = _least_squares(run.problem, self.data, family)
+        self.coef = _least_squares(run.problem, self.data, family)
 
     def minimize(self, theta, max_iter, tol, cold):
         """Minimise from theta; see `solvers._search.minimize`."""
-        coef = self._coef
+        coef = self.coef
         state, aux, hessian = _minimize(
             laplace,
             self._parts,
@@ -163,16 +168,16 @@ class Laplace:
             self._watch,
         )
         report = optimizers.report(state)
-        self._coef = aux["coef"].numpy()
+        self.coef = aux["coef"].numpy()
         report["theta"] = report["theta"][len(coef) :]
         out = _estimates(aux, state["value"]) | {"hessian": hessian}
         return report, to_numpy(out)
 
     def evaluate(self, theta):
         """Estimates at theta, the fixed effects at their best where theta is zero."""
-        before = self._coef
+        before = self.coef
         out = self.minimize(theta, _SETTLE, 1e-8, False)[1]
-        self._coef = before
+        self.coef = before
         return out
 
 

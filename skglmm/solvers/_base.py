@@ -46,6 +46,8 @@ class Problem:
     recodings : tuple of ndarray of shape (q, q)
         R of each factor, in the design's order: the user's effects are R times the
         working ones.
+    squares : tuple of ndarray of shape (q, q)
+        Mean over rows of z z' of each factor, in the design's order.
     seed : int
         Where random numbers begin.
     watch : Progress or None
@@ -66,6 +68,7 @@ class Problem:
     start: tuple | None = None
     names: tuple = ()
     recodings: tuple = ()
+    squares: tuple = ()
     seed: int = 0
     watch: object = None
 
@@ -126,6 +129,8 @@ class Solution:
     flat : tuple of int
         Factors, in the design's order, whose variances the rows do not determine: the
         likelihood stays where it is when they change together.
+    remarks : tuple of str
+        What else the user should be told, in sentences that join the warning.
     extra : dict
         What some solvers know: ``elbo``; ``monte_carlo`` and ``draws`` (`MCEM`);
         ``advice`` for a fit that did not converge.
@@ -146,6 +151,7 @@ class Solution:
     outcome: str | None = None
     singular: tuple = ()
     flat: tuple = ()
+    remarks: tuple = ()
     extra: dict = field(default_factory=dict)
     cross: tuple | None = None
 

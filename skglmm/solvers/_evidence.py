@@ -7,7 +7,14 @@ import numpy as np
 from skglmm.solvers import _exact, _generalized
 from skglmm.solvers._fixed_point import accelerate
 from skglmm.solvers._flat import flat_linear
-from skglmm.solvers._search import INTERRUPTED, begin, minimize, of_all, spent
+from skglmm.solvers._search import (
+    INTERRUPTED,
+    begin,
+    from_others,
+    minimize,
+    of_all,
+    spent,
+)
 
 # Turns of the fixed point after which the gradient takes over, at the latest.
 _TURNS = 40
@@ -25,7 +32,7 @@ def solve_evidence(problem, solver):
             solver.tol,
             problem.watch,
         )
-        best, out = _finish(run, objective, theta, history, solver, done)
+        best, out = _finish(problem, run, objective, theta, history, solver, done)
         flat = flat_linear(run, objective, best)
     return replace(_exact.solution(problem, best, out), flat=flat)
 
@@ -45,7 +52,7 @@ def _linear_turn(objective, theta):
     }
 
 
-def _finish(run, objective, theta, history, solver, done):
+def _finish(problem, run, objective, theta, history, solver, done):
     """Polish by the gradient and settle variances of zero; one report of both."""
     if done is None:
         best, out = objective.minimize(theta, 1, solver.tol, False)
@@ -54,6 +61,8 @@ def _finish(run, objective, theta, history, solver, done):
         left = max(1, solver.max_iter - len(history))
         best, out = minimize(run, objective, theta, left, solver.tol, False)
         best = of_all(best, solver.max_iter)
+        rest = best, out, solver.max_iter, solver.tol
+        best, out = from_others(problem, run, objective, *rest)
     return best | {
         "n_iter": best["n_iter"] + len(history),
         "history": np.concatenate([np.minimum.accumulate(history), best["history"]]),
@@ -77,7 +86,7 @@ def solve_generalized_evidence(problem, solver):
             )
             objective = generalized.Variational(run, problem.family, None)
             objective.set_nodes(turn.n_nodes)
-            best, out = _finish(run, objective, theta, history, solver, done)
+            best, out = _finish(problem, run, objective, theta, history, solver, done)
             return _generalized.variational_solution(run, problem, best, out, objective)
         theta, history, done = accelerate(
             lambda theta: _modal_turn(turn, theta),
@@ -89,7 +98,7 @@ def solve_generalized_evidence(problem, solver):
         if solver.curvature == "laplace":
             objective = generalized.Laplace(run, problem.family, 1)
             history = history[:0]
-            best, out = _finish(run, objective, theta, history, solver, done)
+            best, out = _finish(problem, run, objective, theta, history, solver, done)
             return _generalized.laplace_solution(run, problem, best, out, "laplace")
         theta = np.where(np.abs(theta) < 1e-3, 0.0, theta)
         out = turn(theta)

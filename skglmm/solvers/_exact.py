@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from skglmm.solvers._base import Solution, cross_covariances
 from skglmm.solvers._flat import flat_linear
-from skglmm.solvers._search import INTERRUPTED, begin, minimize, singular_factors
+from skglmm.solvers._search import INTERRUPTED, search, singular_factors
 
 # Share of the target's square, fixed columns taken off, below which the residual
 # variance is what sums of squares have lost.
@@ -37,9 +37,8 @@ def solve_linear(problem, max_iter, tol, device):
     -------
     solution : Solution
     """
-    cold = problem.start is None
     with open_objective(problem, device) as (run, objective):
-        best, out = minimize(run, objective, begin(problem, run), max_iter, tol, cold)
+        best, out = search(problem, run, objective, max_iter, tol)
         flat = flat_linear(run, objective, best)
     return replace(solution(problem, best, out), flat=flat)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 # Change of -2 log-likelihood, where the variances in a direction change as much as
 # they are large, below which they are not determined.
-_FLAT = 2e-3
+_FLAT = 0.05
 # Standard deviations of effects, beside the residual or on the scale of the linear
 # predictor, that count as large at least, and below which a factor has a boundary.
 _LARGE, _BOUNDARY = 0.3, 1e-3

@@ -6,7 +6,13 @@ import numpy as np
 
 from skglmm.solvers._base import Solution, cross_covariances
 from skglmm.solvers._flat import flat_factors, without_coef
-from skglmm.solvers._search import INTERRUPTED, begin, minimize, singular_factors
+from skglmm.solvers._search import (
+    INTERRUPTED,
+    minimize,
+    search,
+    singular_factors,
+    together,
+)
 
 # A variance of the linear predictor above which more quadrature nodes are needed, and
 # how many there are then. Six are tried where they save much time: with few rows it is
@@ -14,6 +20,11 @@ from skglmm.solvers._search import INTERRUPTED, begin, minimize, singular_factor
 _NODES = ((0.5, 6), (1.0, 9), (4.0, 15), (16.0, 33), (np.inf, 63))
 _MANY_ROWS = 50_000
 QUADRATURE_EFFECTS = 3
+# Events a level below which Laplace's approximation is compared with a better one, and
+# below which it is searched for a second maximum from standard deviations as large.
+_FEW, _RARE, _LARGE = 5.0, 1.0, 2.0
+# Log-likelihood units that it may be off.
+_OFF = 0.25
 
 
 def solve_variational(problem, solver):
@@ -50,13 +61,14 @@ def fit_variational(run, n_quadrature, posterior, max_iter, tol):
 
     problem = run.problem
     objective = generalized.Variational(run, problem.family, *posterior)
-    theta, cold = begin(problem, run), problem.start is None
     reports = []
 
     def evaluate():
-        begun = reports[-1]["theta"] if reports else theta
-        first = cold and not reports
-        best, out = minimize(run, objective, begun, max_iter, tol, first)
+        if reports:
+            theta = reports[-1]["theta"]
+            best, out = minimize(run, objective, theta, max_iter, tol, False)
+        else:
+            best, out = search(problem, run, objective, max_iter, tol)
         reports.append(best)
         return out
 
@@ -134,16 +146,90 @@ def solve_laplace(problem, solver):
         check_quadrature(factors)
     with generalized.open_session(problem, solver.device) as run:
         objective = generalized.Laplace(run, problem.family, solver.n_quadrature)
-        best, out = minimize(
-            run,
-            objective,
-            begin(problem, run),
-            solver.max_iter,
-            solver.tol,
-            problem.start is None,
-        )
+        limits = solver.max_iter, solver.tol
+        best, out = search(problem, run, objective, *limits)
         method = "quadrature" if solver.n_quadrature > 1 else "laplace"
-        return laplace_solution(run, problem, best, out, method)
+        remarks = []
+        if method == "laplace" and best["outcome"] is None and factors:
+            share = events_per_level(problem)
+            if share < _RARE:
+                best, out = _from_above(run, objective, best, out, *limits, remarks)
+            if share < _FEW:
+                remarks += _about_laplace(run, objective, best, out, share < _RARE)
+        solution = laplace_solution(run, problem, best, out, method)
+    return replace(solution, remarks=tuple(remarks))
+
+
+def events_per_level(problem):
+    """Counted events, or outcomes of the rarer kind, for each level of a factor."""
+    y = problem.rows()[0][:, -1]
+    events = problem.weight @ y
+    if problem.family == "binomial":
+        trials = 1.0 if problem.trials is None else problem.trials
+        events = min(events, float(np.sum(problem.weight * (trials - y))))
+    return events / max(factor.n_levels for factor in problem.design.factors)
+
+
+def _from_above(run, objective, best, out, max_iter, tol, remarks):
+    """The better of an optimum and the one that is reached from large variances.
+
+    With few events Laplace's approximation may have a maximum at small variances, where
+    the integrand is nearly normal, and another at large ones, where it is not.
+    """
+    large = run.theta([_LARGE * np.eye(len(t)) for t in run.factors(best["theta"])])
+    before = objective.coef
+    objective.coef = out["coef"]
+    again, found = minimize(run, objective, large, max_iter, tol, False)
+    if not np.isfinite(again["value"]) or again["outcome"] is not None:
+        objective.coef = before
+        return best, out
+    apart = 0.5 * (best["value"] - again["value"])
+    both = together(best, again)
+    if not apart > 1e-6:
+        objective.coef = before
+        return best | both, out
+    remarks.append(
+        "Laplace's approximation has two maxima, the higher one of which "
+        f"({apart:.3g} log-likelihood units above the other) is reported"
+    )
+    return again | both, found
+
+
+def _about_laplace(run, objective, best, out, rare):
+    """What better approximations say of Laplace's at its optimum, if they disagree.
+
+    One factor is integrated by quadrature; of several the variational bound, which
+    the log-likelihood is not below, is all that there is.
+    """
+    from skglmm.engine import generalized
+
+    problem, several = run.problem, len(run.structure.n_effects) > 1
+    laplace = -0.5 * (float(out["value"]) - float(out["penalty"]))
+    if several and not rare:
+        return []
+    if several:
+        bound = generalized.Variational(run, problem.family, None)
+        found = settle_nodes(
+            bound, lambda: bound.evaluate(best["theta"]), len(problem.weight)
+        )
+        better = -0.5 * (float(found["value"]) - float(found["penalty"]))
+        how = "which are at least"
+    else:
+        method, value, _ = generalized.log_likelihood(
+            run, problem.family, objective.data, out
+        )
+        if method != "quadrature":
+            return []
+        better, how = -0.5 * value, "which are by quadrature"
+    off = laplace - better
+    if not (abs(off) > _OFF and (off < 0.0 or not several)):
+        return []
+    other = "" if several else " or Laplace(n_quadrature=15)"
+    return [
+        f"Laplace's approximation is {abs(off):.2g} log-likelihood units off at these "
+        f"estimates ({laplace:.2f}, {how} {better:.2f}), because there are so few "
+        f"events in a level: use solver='vi'{other}"
+    ]
 
 
 def laplace_solution(run, problem, best, out, method):

@@ -13,7 +13,7 @@ from skglmm.solvers._generalized import (
     make_solution,
     variational_solution,
 )
-from skglmm.solvers._search import INTERRUPTED, begin, minimize, spent
+from skglmm.solvers._search import INTERRUPTED, search, spent
 
 _START_TOL, _START_ITERATIONS = 1e-8, 100
 # A step is swamped if its decrement is no larger than so many times what noise alone
@@ -205,14 +205,7 @@ def solve_linear_sampled(problem, solver):
     from skglmm.engine import samplers
 
     with open_objective(problem, solver.device) as (run, objective):
-        best, out = minimize(
-            run,
-            objective,
-            begin(problem, run),
-            _START_ITERATIONS,
-            _START_TOL,
-            problem.start is None,
-        )
+        best, out = search(problem, run, objective, _START_ITERATIONS, _START_TOL)
         if not problem.design.factors or best["outcome"] is not None:
             return solution(problem, _without_start(best), out)
         n_levels = [factor.n_levels for factor in problem.design.factors]

@@ -7,6 +7,8 @@ import numpy as np
 _NEARLY_SINGULAR = 0.03
 _NO_WORSE = 1e-6
 _RESTARTS = 3
+# Starts that differ by less than this factor lead to the same minimum.
+_APART = 3.0
 INTERRUPTED = "the fit was interrupted"
 _SPENT = "max_iter="
 
@@ -29,6 +31,71 @@ def begin(problem, run):
     if start is None:
         start = [np.eye(factor.n_effects) for factor in problem.design.factors]
     return run.theta(start)
+
+
+def search(problem, run, objective, max_iter, tol):
+    """Minimise from the start that a problem has, and from others where that is wise.
+
+    Parameters
+    ----------
+    problem : Problem
+    run, objective, max_iter, tol
+        See `minimize`.
+
+    Returns
+    -------
+    best : dict
+    estimates : dict
+    """
+    cold = problem.start is None
+    best, out = minimize(run, objective, begin(problem, run), max_iter, tol, cold)
+    return from_others(problem, run, objective, best, out, max_iter, tol)
+
+
+def from_others(problem, run, objective, best, out, max_iter, tol):
+    """The best of a minimum and those reached from other starts.
+
+    One variance for effects of very different scales has a minimum where it suits
+    the one, and another where it suits the other. A warm start is taken as it is.
+    """
+    if problem.start is not None:
+        return best, out
+    for theta in _other_starts(problem, run, best["theta"]):
+        if best["outcome"] == INTERRUPTED:
+            break
+        again, found = minimize(run, objective, theta, max_iter, tol, False)
+        both = together(best, again)
+        if again["value"] < best["value"] - _NO_WORSE:
+            best, out = again, found
+        best = best | both
+    return best, out
+
+
+def together(*reports):
+    """Evaluations of several searches as those of one."""
+    history = np.concatenate([report["history"] for report in reports])
+    return {
+        "n_iter": sum(report["n_iter"] for report in reports),
+        "history": np.minimum.accumulate(history),
+    }
+
+
+def _other_starts(problem, run, theta):
+    """Parameters at which one variance suits each of the scales of its effects."""
+    factors = run.factors(theta)
+    for r, (factor, square) in enumerate(
+        zip(problem.design.factors, problem.squares, strict=False)
+    ):
+        sizes = np.sqrt(np.diag(square))
+        if factor.covariance != "scalar" or factor.n_effects == 1 or not sizes.all():
+            continue
+        tried = [abs(factors[r][0, 0])]
+        for sd in np.sort(1.0 / sizes):
+            if all(not 1.0 / _APART < sd / max(t, 1e-300) < _APART for t in tried):
+                tried.append(sd)
+                changed = list(factors)
+                changed[r] = sd * np.eye(factor.n_effects)
+                yield run.theta(changed)
 
 
 def minimize(run, objective, theta, max_iter, tol, cold):
