@@ -58,7 +58,6 @@ _PRIVATE = (
     "_named",
     "_fixed_columns",
     "_from_metadata",
-    "_coef_covariance",
     "_coef_half",
     "_posteriors",
     "_shifts",
@@ -338,6 +337,7 @@ class BaseMixedModel(
                 }
             fitted = FittedPart(tuple(fixed), describe(part), **fitted)
         progress.phase("storing the estimates")
+        solution = solution.checked()
         solution = _in_user_order(solution, design, factors)
         solution = replace(solution, coef=solution.coef + origin)
         if unit != 1.0:
@@ -363,7 +363,7 @@ class BaseMixedModel(
         if family.name != "gaussian":
             separated = separated_columns(
                 self.fixed_effects_,
-                self._coef_covariance,
+                self.fixed_effects_covariance_.to_numpy(),
                 np.ptp(design_matrix, axis=0),
                 self.fit_intercept,
             )
@@ -388,6 +388,7 @@ class BaseMixedModel(
             messages + unidentified,
             solution,
             self.random_effects_covariance_,
+            {term.name: term.effects for term in terms},
             separated,
             hopeless,
         )
@@ -493,7 +494,10 @@ class BaseMixedModel(
         std_error = np.sqrt(np.diag(covariance))
         std_error[coding.aliased] = np.nan
         covariance[coding.aliased] = covariance[:, coding.aliased] = np.nan
-        self._coef_covariance = covariance
+        names_ = ("Intercept",) * int(self.fit_intercept) + tuple(names)
+        self.fixed_effects_covariance_ = pd.DataFrame(
+            covariance, _index(names_), _index(names_)
+        )
         first = int(self.fit_intercept)
         # the errors of the coefficients are this times independent standard ones
         self._coef_half = np.zeros((1 + len(names), len(solution.coef)))
@@ -503,7 +507,7 @@ class BaseMixedModel(
         self.coef_names_ = list(names)
         self.fixed_effects_ = pd.DataFrame(
             np.column_stack([estimate, std_error]),
-            index=_index(("Intercept",) * first + tuple(self.coef_names_)),
+            index=_index(names_),
             columns=_index(("estimate", "std_error")),
         )
 

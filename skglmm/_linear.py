@@ -77,6 +77,9 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         Names of the fixed columns.
     fixed_effects_ : DataFrame
         ``estimate`` and ``std_error`` of the intercept and the coefficients.
+    fixed_effects_covariance_ : DataFrame
+        Covariance of these estimates, labelled as `fixed_effects_` on both sides; NaN
+        where a coefficient was set to zero.
     random_effects_ : dict of DataFrame
         For each factor the posterior means of the effects, levels x effects.
     random_effects_std_ : dict of DataFrame
@@ -111,8 +114,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         Seconds that each phase of the fit took, in their order.
     mc_error_ : dict
         After ``solver="mcem"`` or a fit to missing values only: Monte Carlo standard
-        errors, as Series of the
-        ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
+        errors, as Series of the ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
         the ``"log_likelihood"``.
     sampling_ : dict
         Where `mc_error_` is there: ``"sampler"``, the last number of draws

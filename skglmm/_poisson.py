@@ -78,6 +78,9 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
     fixed_effects_ : DataFrame
         ``estimate`` and ``std_error`` of the intercept and the coefficients. The
         errors include the uncertainty of the variances.
+    fixed_effects_covariance_ : DataFrame
+        Covariance of these estimates, labelled as `fixed_effects_` on both sides; NaN
+        where a coefficient was set to zero.
     random_effects_ : dict of DataFrame
         For each factor the posterior means (modes with Laplace) of the effects.
     random_effects_std_ : dict of DataFrame
@@ -110,11 +113,11 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
     timings_ : dict of float
         Seconds that each phase of the fit took, in their order.
     mc_error_ : dict
-        After ``solver="mcem"`` only: Monte Carlo standard errors, as Series of the
-        ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
+        After ``solver="mcem"`` or a fit to missing values only: Monte Carlo standard
+        errors, as Series of the ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
         the ``"log_likelihood"``.
     sampling_ : dict
-        After ``solver="mcem"`` only: ``"sampler"``, the last number of draws
+        Beside `mc_error_` only: ``"sampler"``, the last number of draws
         ``"n_samples"``, and ``"effective"``, the share of independent draws from the
         posterior that they are worth.
     random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)

@@ -32,7 +32,7 @@ def warn(message, category=UserWarning):
     warnings.warn(message, category, stacklevel=depth if frame else 2)
 
 
-def report(messages, solution, components, separated, hopeless):
+def report(messages, solution, components, effects, separated, hopeless):
     """Issue at most one warning, with all there is to say.
 
     Parameters
@@ -43,6 +43,8 @@ def report(messages, solution, components, separated, hopeless):
         With the factors in the user's order.
     components : dict of ndarray of shape (q, q)
         Covariance of the effects of each factor.
+    effects : dict of tuple of str
+        Their names.
     separated : list of str
         Columns that separate the outcomes.
     hopeless : str or None
@@ -70,7 +72,10 @@ def report(messages, solution, components, separated, hopeless):
         messages.append(_separation(separated))
     messages += solution.remarks
     names = list(components)
-    messages += [_singular(names[r], components[names[r]]) for r in solution.singular]
+    messages += [
+        _singular(names[r], components[names[r]], effects[names[r]])
+        for r in solution.singular
+    ]
     if not messages:
         return
     stopped = solution.outcome is not None or hopeless is not None
@@ -164,11 +169,20 @@ def _separation(names):
     )
 
 
-def _singular(name, covariance):
-    if not np.any(np.diag(covariance) > 0):
+def _singular(name, covariance, effects):
+    variance = np.diag(covariance)
+    if not np.any(variance > 0):
         return (
             f"the variance of {name!r} is estimated as zero: the model is the same "
             "without it"
+        )
+    if np.array_equal(covariance, np.diag(variance)) and np.any(variance == 0.0):
+        without = [repr(e) for e, v in zip(effects, variance, strict=True) if v == 0.0]
+        one = len(without) == 1
+        return (
+            f"the variance{'s' * (not one)} of {' and '.join(without)} in {name!r} "
+            f"{'is' if one else 'are'} estimated as zero: the model is the same "
+            f"without {'it' if one else 'them'}"
         )
     return (
         f"the covariance of the effects of {name!r} is estimated as singular: a "

@@ -299,7 +299,7 @@ def test_a_row_has_the_uncertainty_of_the_levels_that_it_has():
     model._shifts = {}
     rows = pd.DataFrame({"x0": 1.5, "g0": [3, NEW, 3, NEW], "g1": [4, 4, NEW, NEW]})
     z = np.array([1.0, 1.5])
-    fixed = z @ model._coef_covariance @ z
+    fixed = z @ model.fixed_effects_covariance_.to_numpy() @ z
     g0 = model.random_effects_std_["g0"].loc[3]
     seen = {
         "g0": z @ model._posteriors["g0"][3] @ z,
@@ -556,7 +556,7 @@ def test_rows_of_a_level_are_drawn_together_whether_it_was_seen_or_not(linear):
     y = model.sample_y(rows, 40_000, random_state=0)
     covariance, z = np.cov(y), np.array([1.0, 0.5])
     eta, std = model.linear_predictor(rows.astype({"g": object}), return_std=True)
-    fixed = z @ model._coef_covariance @ z
+    fixed = z @ model.fixed_effects_covariance_.to_numpy() @ z
     prior = z @ model.random_effects_covariance_["g"] @ z
     assert_allclose(y.mean(1), eta, atol=0.03)
     assert_allclose(np.diag(covariance), std**2 + model.noise_variance_, rtol=0.04)
@@ -593,7 +593,7 @@ def test_samples_of_a_population_share_levels_that_nobody_has_seen(linear):
     y = model.sample_y(X[:24], 20_000, level="population", random_state=0)
     z = np.array([1.0, X["x"][0]]), np.array([1.0, X["x"][1]])
     between = z[0] @ model.random_effects_covariance_["g"] @ z[1]
-    fixed = z[0] @ model._coef_covariance @ z[1]
+    fixed = z[0] @ model.fixed_effects_covariance_.to_numpy() @ z[1]
     assert X["g"][0] == X["g"][1]
     ours = np.cov(y[0], y[1])[0, 1]
     assert ours == pytest.approx(between + fixed, abs=0.06)
@@ -665,7 +665,7 @@ def test_groups_beside_x_are_the_same_groups(linear):
     y = apart.sample_y(
         X[["x"]][:24].assign(x=0.0), 20_000, level="population", random_state=0
     )
-    fixed = model._coef_covariance[0, 0]
+    fixed = model.fixed_effects_covariance_.iloc[0, 0]
     assert np.cov(y)[0, 1] == pytest.approx(fixed, abs=0.03)
     y = apart.sample_y(
         X[["x"]][:24].assign(x=0.0),

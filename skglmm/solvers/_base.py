@@ -155,6 +155,20 @@ class Solution:
     extra: dict = field(default_factory=dict)
     cross: tuple | None = None
 
+    def checked(self):
+        """The same, not converged if it has numbers that are not finite."""
+        numbers = [self.coef, np.array(self.log_likelihood), *self.covariances]
+        numbers += [*self.means, *self.posteriors]
+        if self.noise_variance is not None:
+            numbers.append(np.array(self.noise_variance))
+        if self.outcome is not None or all(np.isfinite(a).all() for a in numbers):
+            return self
+        outcome = (
+            "some estimates are no finite numbers. Simplify the model, or bring its "
+            "columns to similar scales"
+        )
+        return replace(self, outcome=outcome)
+
     def in_unit(self, unit, total):
         """The same for a target that was divided by a unit, with rows of that weight.
 

@@ -1,11 +1,12 @@
 """Monte Carlo EM: the iteration and its two starting points."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from skglmm.solvers._coordinates import Coordinates
 from skglmm.solvers._exact import open_objective, solution
+from skglmm.solvers._flat import flat_factors
 from skglmm.solvers._generalized import (
     coef_covariance,
     fit_variational,
@@ -211,6 +212,7 @@ def solve_linear_sampled(problem, solver):
         n_levels = [factor.n_levels for factor in problem.design.factors]
         coordinates = Coordinates(run.structure.covariance, out["factors"], n_levels, 0)
         hessian, slopes = _differences(objective, best["theta"], out)
+        flat = flat_factors(run, best["theta"], hessian)
         jacobian = coordinates.jacobian()
         covariance = inverse_hessian(jacobian.T @ hessian @ jacobian)
         rng = np.random.default_rng(problem.seed)
@@ -243,6 +245,7 @@ def solve_linear_sampled(problem, solver):
         best | {"n_iter": end.n_iter, "history": end.history, "outcome": end.outcome},
         out,
     )
+    found = replace(found, flat=flat)
     sigma2 = found.noise_variance
     error = covariance @ end.noise @ covariance
     moves = slopes @ jacobian @ _half(error)  # of coef and sigma^2
@@ -306,6 +309,7 @@ def solve_sampled(problem, solver):
         n_levels = [factor.n_levels for factor in problem.design.factors]
         coordinates = Coordinates(run.structure.covariance, out["factors"], n_levels, p)
         covariance = _approximate_covariance(out, coordinates)
+        flat = flat_factors(run, best["theta"], out["hessian"])
         gauss = samplers.Approximation(run, objective, out["factors"])
         sampler = choose_sampler(
             gauss, out["coef"], solver, np.random.default_rng(problem.seed)
@@ -354,6 +358,7 @@ def solve_sampled(problem, solver):
         last.log_likelihood + constant,
         {"importance": "importance", "hmc": "bridge"}[sampler.name],
     )
+    made = replace(made, flat=flat)
     made.extra["advice"] = end.advice
     made.extra["monte_carlo"] = {
         "sampler": sampler.name,
