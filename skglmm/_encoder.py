@@ -418,10 +418,11 @@ class _Problem:
         """Why the variance of a factor cannot be estimated, None if it can."""
         if n_levels < 2:
             return f"the factor {term.name!r} has one level"
-        if self.model._family == "gaussian":
-            reason = too_many(term, n_levels, float(len(self.y)))
-            return None if reason is None else f"the {reason}"
-        return None
+        linear = self.model._family == "gaussian"
+        if not linear or too_many(term, n_levels, float(len(self.y))) is None:
+            return None
+        what = "levels" if term.n_effects == 1 else "random effects"
+        return f"the factor {term.name!r} has as many {what} as there are rows"
 
     def model_of(self, kept):
         """The model with some of the factors only, and its columns of X.

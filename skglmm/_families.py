@@ -7,6 +7,7 @@ from skglmm._mixtures import Counts, Successes, logistic_moments, quantile
 
 # Above this NumPy draws no Poisson variables.
 _LARGEST_MEAN = 9e18
+_LEAST_PROBABILITY = 1e-300
 
 
 class Family:
@@ -168,7 +169,8 @@ class Poisson(Family):
 
     def integrated_mean(self, eta, variance):
         """exp(m + v / 2), the mean of a lognormal."""
-        return np.exp(eta + 0.5 * variance)
+        with np.errstate(over="ignore"):
+            return np.exp(eta + 0.5 * variance)
 
     def variance(self, eta, variance, size):
         """E[mu] + Var[mu] = e^(m + v / 2) + (e^v - 1) e^(2 m + v), of a lognormal."""
@@ -188,7 +190,9 @@ class Poisson(Family):
 
     def deviance(self, y, mean, trials):
         """Unit deviances 2 (y log(y / mu) - y + mu)."""
-        return 2.0 * (xlogy(y, y / mean) - y + mean)
+        some = np.where((mean > 0.0) & (mean < np.inf), mean, 1.0)
+        deviance = 2.0 * (xlogy(y, y / some) - y + mean)
+        return np.where((mean == 0.0) & (y > 0.0), np.inf, deviance)
 
 
 class Binomial(Family):
@@ -256,9 +260,13 @@ class Binomial(Family):
 
     def deviance(self, y, mean, trials):
         """Unit deviances of y successes among trials with probability `mean`."""
+        certain = (y == trials * mean) & ((mean == 0.0) | (mean == 1.0))
+        # a probability that has been rounded to 0 or 1 is not that
+        mean = np.clip(mean, _LEAST_PROBABILITY, 1.0 - 2.0**-53)
         rest, eta = trials - y, np.log(mean) - np.log1p(-mean)
         fitted = y * log_expit(eta) + rest * log_expit(-eta)
-        return 2.0 * (xlogy(y, y / trials) + xlogy(rest, rest / trials) - fitted)
+        own = xlogy(y, y / trials) + xlogy(rest, rest / trials)
+        return np.where(certain, 0.0, 2.0 * (own - fitted))
 
 
 def _number(value):
@@ -273,7 +281,11 @@ def explained_deviance(family, y, mean, trials, weight):
     total = weight if family.name == "poisson" else weight * trials
     constant = np.sum(weight * y) / np.sum(total)
     null = np.sum(weight * family.deviance(y, np.full(len(y), constant), trials))
-    return 1.0 - np.sum(weight * family.deviance(y, mean, trials)) / null
+    left = np.sum(weight * family.deviance(y, mean, trials))
+    if null == 0.0:
+        # there is nothing to explain: as `sklearn.metrics.r2_score` has it
+        return 1.0 if left == 0.0 else 0.0
+    return 1.0 - left / null
 
 
 FAMILIES = {family.name: family for family in (Gaussian(), Poisson(), Binomial())}

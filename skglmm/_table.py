@@ -3,6 +3,7 @@
 import datetime
 import difflib
 import numbers
+import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ _NUMERIC_OBJECTS = {
     "integer",
     "mixed-integer-float",
 }
+# Whole numbers from here on may be no floating point numbers.
+_WHOLE = 2.0**53
 _TOO_LARGE = "Input X contains infinity or a value too large for dtype('float64')."
 
 
@@ -281,6 +284,10 @@ class Table:
             if isinstance(dtype, nw.String | nw.Categorical | nw.Enum):
                 kind = "text" if isinstance(dtype, nw.String) else "categories"
                 return _no_numbers(column, where, kind)
+            if dtype.is_nested():
+                # as an array they may have a column for each of their parts
+                _check_numbers(column.to_list(), where)
+                return np.full(self.n_rows, np.nan)
             column = column.to_numpy()
         elif isinstance(self._data, pd.DataFrame):
             column = self._series(position)
@@ -333,13 +340,19 @@ def _as_array(X: Any, min_rows: int) -> np.ndarray:
             array = np.asarray(X)
         except ValueError:
             array = None
-        # NumPy turns the numbers of a mixed list into text; objects stay as given.
-        if array is None or array.dtype.kind in "UST":
+        # NumPy turns the numbers of a mixed list into text or complex numbers, and
+        # whole ones beside others lose their last digits; objects stay as given.
+        if array is None or array.dtype.kind in "USTc" or _loses_digits(array):
             array = np.asarray(X, dtype=object)
         X = array
     return check_array(
         X, dtype=None, ensure_all_finite=False, ensure_min_samples=min_rows
     )
+
+
+def _loses_digits(array: np.ndarray) -> bool:
+    """Whether whole numbers may have been too long for the array's type."""
+    return array.dtype.kind == "f" and bool(np.any(np.abs(array) >= _WHOLE))
 
 
 def series_labels(series: Any) -> Any:
@@ -416,13 +429,21 @@ def _check_numbers(column: Iterable[Any], where: str) -> None:
         kind = kind_of_time(value)
         if kind is not None:
             raise _of_time(where, kind, value, row)
+        if isinstance(value, complex | np.complexfloating):
+            raise _complex(where)
         try:
-            float(value)
+            number = float(value) if np.ndim(value) == 0 else None
         except OverflowError:
             continue
-        except (TypeError, ValueError) as error:
-            # The error's own words stay: scikit-learn's checks look for them.
-            raise TypeError(f"{error}: {where}, row {row}.") from None
+        except (TypeError, ValueError):
+            number = None
+        if number is None:
+            # scikit-learn's checks look for the words behind the semicolon
+            raise TypeError(
+                f"The {where} holds {reprlib.repr(plain(value))} of type "
+                f"{type(value).__name__} in row {row}; an argument must be a string "
+                "or a real number, and this column needs numbers."
+            )
 
 
 def _no_numbers(column: Iterable[Any], where: str, kind: str) -> np.ndarray:

@@ -6,6 +6,7 @@ of parts that are separated while the rest is not, and of rows that hardly suffi
 
 import warnings
 
+import dense_generalized as textbook
 import numpy as np
 import pandas as pd
 import pytest
@@ -357,3 +358,48 @@ def test_a_target_without_a_residual_is_told_as_such(target):
             pd.DataFrame({"x": x, "g": g}), target(x, g)
         )
     assert not model.converged_
+
+
+# Weights beyond any number of rows
+
+
+def test_a_row_of_weight_1e12_does_not_make_the_others_count_less(binary):
+    """A tolerance that grew with the weights would stop far below the maximum."""
+    X, y = binary
+    X, y = X[:60].assign(g=np.arange(60) % 10), np.asarray(y, dtype=float)[:60]
+    weight = np.where(np.arange(60) == 0, 1e12, 1.0)
+    model, _ = fit(MixedLogisticRegressor("g"), X, y, weight)
+    x = X["x"].to_numpy()
+    problem = textbook.Problem(
+        "binomial",
+        np.column_stack([np.ones(60), x]),
+        y,
+        weight,
+        np.zeros(60),
+        np.ones(60),
+        [X["g"].to_numpy()],
+        [np.ones((60, 1))],
+    )
+
+    def bound(sd):
+        return -0.5 * textbook.bound(problem, [np.array([[sd]])])["value"]
+
+    found = std(model)
+    others = [bound(found * factor) for factor in (0.9, 0.97, 1.03, 1.1)]
+    assert max(others) < bound(found) + 1e-3
+
+
+def test_effects_that_depend_on_each_other_under_weights_of_1e9_end_in_words():
+    """Of a metric nothing but rounding is left; TensorFlow raises no error of it."""
+    g = [0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 0, 0]
+    y = [0, 0, 1, 0, 1, 0, 1, 1, 0, 1, 0, 0, 0, 0, 0, 1]
+    X = pd.DataFrame({"x": 0.1, "g": g})
+    model, messages = fit(
+        MixedBinomialRegressor("g", random_slopes=["x"], solver=Laplace()),
+        X,
+        y,
+        np.full(16, 1e9),
+    )
+    assert len(messages) == 1
+    assert "depend linearly on each other" in messages[0]
+    assert np.isfinite(model.predict(X)).all()

@@ -6,9 +6,9 @@ from numpy.testing import assert_allclose
 from scipy import stats
 from scipy.integrate import quad
 from scipy.special import expit, log_expit
-from sklearn.metrics import log_loss, mean_poisson_deviance
+from sklearn.metrics import log_loss, mean_poisson_deviance, r2_score
 
-from skglmm._families import FAMILIES
+from skglmm._families import FAMILIES, explained_deviance
 
 GENERALISED = ["poisson", "binomial"]
 ETA = np.linspace(-6.0, 6.0, 49)
@@ -221,3 +221,30 @@ def test_the_deviance_of_proportions_is_a_ratio_of_likelihoods():
     saturated = stats.binom.logpmf(y, trials, y / trials)
     ratio = 2 * (saturated - stats.binom.logpmf(y, trials, p))
     assert_allclose(FAMILIES["binomial"].deviance(y, p, trials), ratio, atol=1e-12)
+
+
+def test_a_score_where_nothing_is_to_be_explained_is_one_or_zero():
+    """As `sklearn.metrics.r2_score` of a constant target."""
+    none, one = np.zeros(4), np.ones(4)
+    for name, y, wrong in (
+        ("poisson", none, 0.1 * one),
+        ("binomial", none, 0.1 * one),
+        ("binomial", one, 0.9 * one),
+    ):
+        for mean, score in ((y, r2_score(y, y)), (wrong, r2_score(y, wrong))):
+            found = explained_deviance(FAMILIES[name], y, mean, one, None)
+            assert found == score
+
+
+def test_predictions_at_the_edge_of_their_range_have_a_deviance():
+    y, p = np.array([0.0, 1.0, 1.0, 0.0]), np.array([0.0, 1.0, 0.5, 1.0])
+    found = FAMILIES["binomial"].deviance(y, p, np.ones(4))
+    assert_allclose(found[:3], [0.0, 0.0, 2 * np.log(2)], rtol=1e-14)
+    assert 50 < found[3] < np.inf
+    found = FAMILIES["poisson"].deviance(y, np.array([0.0, 0.0, np.inf, np.inf]), y)
+    assert_allclose(found, [0.0, np.inf, np.inf, np.inf])
+
+
+def test_a_mean_count_beyond_all_numbers_is_infinite_without_a_word():
+    mean = FAMILIES["poisson"].integrated_mean(np.array([800.0, 0.0]), np.zeros(2))
+    assert_allclose(mean, [np.inf, 1.0])

@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse
+from numpy.testing import assert_array_equal
 
 from skglmm._table import Table, did_you_mean, listing
 
@@ -306,11 +307,44 @@ def test_dates_are_not_numbers(container):
         Table(X).numeric([0])
 
 
-def test_other_objects_are_refused_in_python_words():
-    X = np.array([[1.0], [{"foo": "bar"}]], dtype=object)
-    message = r"argument must be a string.* number.*: column 0, row 1"
+@pytest.mark.parametrize(
+    "value", [{"foo": "bar"}, [1.0], np.array([1.0]), object()], ids=str
+)
+def test_other_objects_are_refused_with_their_column_and_row(value):
+    column = np.fromiter([1.0, value], dtype=object, count=2)
+    message = (
+        rf"column 0 holds .* of type {type(value).__name__} in row 1; "
+        "an argument must be a string or a real number"
+    )
     with pytest.raises(TypeError, match=message):
-        Table(X).numeric([0])
+        Table(column[:, None]).numeric([0])
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": 1, "b": 2}, [1.0, 2.0]], ids=["struct", "list"]
+)
+def test_a_column_of_records_or_lists_is_refused(value):
+    table = Table(pl.DataFrame({"x": [None, value]}))
+    with pytest.raises(
+        TypeError, match=f"column 'x' holds .*{type(value).__name__}.*1"
+    ):
+        table.numeric([0])
+    nothing = Table(pl.DataFrame({"x": [value, None]})[1:])
+    assert np.isnan(nothing.numeric([0], missing=True)).all()
+
+
+def test_whole_numbers_in_a_list_of_rows_keep_all_their_digits():
+    table = Table([[2**60 + 1, 0.5], [2**60 + 2, 1.5]])
+    assert list(table.labels(0)) == [2**60 + 1, 2**60 + 2]
+    assert_array_equal(table.numeric([1])[:, 0], [0.5, 1.5])
+
+
+def test_a_complex_label_in_a_list_of_rows_is_no_matter_of_other_columns():
+    table = Table([[1j, 0.5], [2.0, 1.5]])
+    assert list(table.labels(0)) == [1j, 2.0]
+    assert_array_equal(table.numeric([1])[:, 0], [0.5, 1.5])
+    with pytest.raises(ValueError, match="Complex data not supported: the column 0"):
+        table.numeric([0])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from skglmm.engine.likelihoods import LIKELIHOODS, normal_nodes
 from skglmm.engine.structure import FLOAT, INT, mapped, to_numpy
 
 _SETTLE = 20
+# Largest factor on the tolerance, that of a million rows.
+_MOST_TOLERANT = 1e4
 # Probes of the log-determinant of a design without a dense core.
 N_SIGNS = 16
 # Effects a level up to which quadrature gives the likelihood, and its nodes.
@@ -29,8 +31,11 @@ def open_session(problem, device):
 
 
 def objective_size(problem):
-    """Factor on the tolerance: decreases are judged against a hundred rows."""
-    return max(1.0, float(np.sum(problem.weight)) / 100.0)
+    """Factor on the tolerance: decreases are judged against a hundred rows.
+
+    Many millions of rows, or weights of such a size, have no less to gain by a step.
+    """
+    return min(max(1.0, float(np.sum(problem.weight)) / 100.0), _MOST_TOLERANT)
 
 
 def load(run):

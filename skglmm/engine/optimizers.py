@@ -143,7 +143,9 @@ def advance(fun, state, tol, n_warm):
             lambda: (out["inverse"](), out["fixed_point"]()),
             lambda: (bfgs_update(state["inverse"], moved, change), state["trial"]),
         )
-    inverse = tf.where(accepted, quasi, state["inverse"])
+    # a metric that is lost in rounding, under weights of 1e9 say, tells nothing
+    known = accepted & tf.reduce_all(tf.math.is_finite(quasi))
+    inverse = tf.where(known, quasi, state["inverse"])
     theta = tf.where(accepted, state["trial"], state["theta"])
     new_value = tf.where(accepted, value, state["value"])
     new_gradient = tf.where(accepted, gradient, state["gradient"])
@@ -325,4 +327,7 @@ def differences(fun, state, output, wanted, length):
         (tf.constant(0, INT), tf.zeros([k, k], FLOAT), tf.zeros([p, k], FLOAT)),
         parallel_iterations=1,
     )
+    # where there is nothing but rounding, nothing is known of the curvature
+    hessian = tf.where(tf.math.is_finite(hessian), hessian, 0.0)
+    slopes = tf.where(tf.math.is_finite(slopes), slopes, 0.0)
     return 0.5 * (hessian + tf.transpose(hessian)), slopes
