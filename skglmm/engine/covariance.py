@@ -11,7 +11,6 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-
 # Standard deviation of effects, on the scale of a log or logit, beyond which a value
 # is made of rounding.
 _LARGEST = 1e4
