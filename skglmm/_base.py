@@ -50,8 +50,9 @@ from skglmm.solvers._base import Problem
 # Columns up to which products of them are too small to gain by several threads, and
 # rows times squared columns up to which OpenBLAS starts none.
 _NARROW, _SMALL = 64, 27_000
-# Sizes of a target that are brought near one, and sizes that are refused.
-_UNUSUAL, _LEAST = 1e-50, 1e-152
+# Sizes of a target that are brought near one, and sizes of a target and of a column
+# that are refused.
+_UNUSUAL, _LEAST, _LEAST_COLUMN = 1e-50, 1e-152, 1e-145
 # What a fit stores for the methods of this package.
 _PRIVATE = (
     "_terms",
@@ -201,6 +202,7 @@ class BaseMixedModel(
             features = part.read(table, fixed)
             numeric = sorted({at for term in terms for at in term.slopes})
         design_matrix = self._read_fixed(table, numeric, terms, part)
+        _check_sizes(design_matrix, [table.describe(at) for at in numeric])
         special = {
             name: table.numeric([at], name)[:, 0] for name, at in columns.items()
         }
@@ -220,14 +222,16 @@ class BaseMixedModel(
             special = {name: v[present] for name, v in special.items()}
             encoded = [_present_levels(c[present], levels) for c, levels in encoded]
         self._check_rows(y, target.classes)
+        for term, (_, levels) in zip(terms, encoded, strict=True):
+            messages += _groups.twins(term.name, levels)
         linear = family.name == "gaussian"
         _identified.check_levels(terms, encoded, weight, linear)
         offset, trials = row_offset(special, rows), special.get("trials")
         messages += family.check(y, trials, rows)
         hopeless = family.no_maximum(y, trials)
-        unidentified = []
+        one_row_each = {}
         if family.name == "binomial":
-            unidentified = _identified.one_row_each(terms, encoded, weight, trials)
+            one_row_each = _identified.one_row_each(terms, encoded, weight, trials)
             hopeless = hopeless or _identified.constant_within(
                 terms, encoded, y, trials, weight
             )
@@ -282,7 +286,7 @@ class BaseMixedModel(
                 border[:, -1] = y
         n_coef = fixed_coding.transform.shape[1]
         messages += _identified.check_fixed(n_coef, weight, linear)
-        unidentified += _identified.dependent_effects(terms, recodings, squares)
+        unidentified = _identified.dependent_effects(terms, recodings, squares)
         few = any(len(levels) <= n_coef for _, levels in encoded)
         if few and linear and getattr(self, "reml", False) and part is None:
             unidentified += _identified.spanned(
@@ -382,6 +386,9 @@ class BaseMixedModel(
         )
         progress.end()
         self.timings_ = progress.times
+        unidentified += [
+            text for r, text in one_row_each.items() if r not in solution.singular
+        ]
         if not unidentified and hopeless is None:
             unidentified = _identified.undetermined([t.name for t in terms], solution)
         report(
@@ -636,6 +643,20 @@ def _size(y):
             "64 bits holds: give it in another unit."
         )
     return 0.0
+
+
+def _check_sizes(columns, names):
+    """Refuse columns whose squares no double holds."""
+    if not len(columns):
+        return
+    sizes = np.fmax(np.fmax.reduce(columns), -np.fmin.reduce(columns))
+    wrong = (sizes > 1.0 / _LEAST_COLUMN) | ((sizes > 0.0) & (sizes < _LEAST_COLUMN))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise ValueError(
+            f"The {names[at]} has values of the size of {sizes[at]:.3g}, whose squares "
+            "no number of 64 bits holds: give it in another unit."
+        )
 
 
 def _rounding(size, fit, coding, fit_intercept):

@@ -8,7 +8,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from skglmm._base import BaseMixedModel
 from skglmm._table import plain
-from skglmm._target import read_classes
+from skglmm._target import read_classes, read_labels
 
 
 class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
@@ -119,10 +119,10 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         Seconds that each phase of the fit took, in their order.
     mc_error_ : dict
         After ``solver="mcem"`` or a fit to missing values only: Monte Carlo standard
-        errors, as Series of the ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
-        the ``"log_likelihood"``.
+        errors, as Series of the ``"fixed_effects"``, DataFrame of the
+        ``"variance_components"`` and float of the ``"log_likelihood"``.
     sampling_ : dict
-        Beside `mc_error_` only: ``"sampler"``, the last number of draws
+        Where `mc_error_` is there: ``"sampler"``, the last number of draws
         ``"n_samples"``, and ``"effective"``, the share of independent draws from the
         posterior that they are worth.
     random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)
@@ -401,6 +401,7 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         from sklearn.metrics import accuracy_score
 
         y_pred = self.predict(X, groups=groups)
+        y = read_labels(y, len(y_pred), type(self).__name__)
         return accuracy_score(y, y_pred, sample_weight=sample_weight)
 
 
@@ -510,10 +511,10 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         Seconds that each phase of the fit took, in their order.
     mc_error_ : dict
         After ``solver="mcem"`` or a fit to missing values only: Monte Carlo standard
-        errors, as Series of the ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
-        the ``"log_likelihood"``.
+        errors, as Series of the ``"fixed_effects"``, DataFrame of the
+        ``"variance_components"`` and float of the ``"log_likelihood"``.
     sampling_ : dict
-        Beside `mc_error_` only: ``"sampler"``, the last number of draws
+        Where `mc_error_` is there: ``"sampler"``, the last number of draws
         ``"n_samples"``, and ``"effective"``, the share of independent draws from the
         posterior that they are worth.
     random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)

@@ -17,9 +17,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import (
     _check_feature_names_in,
-    check_consistent_length,
     check_is_fitted,
-    column_or_1d,
     validate_data,
 )
 
@@ -31,7 +29,8 @@ from skglmm._linear import MixedLinearRegressor
 from skglmm._persistence import PersistenceMixin
 from skglmm._predictor import known_levels
 from skglmm._report import sentences, warn
-from skglmm._table import Table, plain
+from skglmm._table import Table, check_features, plain
+from skglmm._target import read_labels, refuse_times
 
 
 class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
@@ -273,7 +272,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         table = Table(X)
-        validate_data(self, X, reset=False, skip_check_array=True)
+        check_features(self, X, table)
         labels = [_groups.term_labels(table, term)[0] for term in self._terms]
         codes = known_levels(
             [term.name for term in self._terms],
@@ -317,8 +316,8 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         """Fit to all rows; return the problem and the messages for the user."""
         table = Table(X, min_rows=2)
         validate_data(self, X, y, skip_check_array=True)
-        y = column_or_1d(y, warn=True)
-        check_consistent_length(y, np.empty(table.n_rows))
+        y = read_labels(y, table.n_rows, type(self).__name__)
+        refuse_times(y)
         model, target_type = self._model(y)
         model.set_params(groups=self._group_columns(model, table))
         terms = _groups.resolve_terms(
@@ -419,10 +418,11 @@ class _Problem:
         """Why the variance of a factor cannot be estimated, None if it can."""
         if n_levels < 2:
             return f"the factor {term.name!r} has one level"
-        if self.model._family == "gaussian":
-            reason = too_many(term, n_levels, float(len(self.y)))
-            return None if reason is None else f"the {reason}"
-        return None
+        linear = self.model._family == "gaussian"
+        if not linear or too_many(term, n_levels, float(len(self.y))) is None:
+            return None
+        what = "levels" if term.n_effects == 1 else "random effects"
+        return f"the factor {term.name!r} has as many {what} as there are rows"
 
     def model_of(self, kept):
         """The model with some of the factors only, and its columns of X.

@@ -366,6 +366,38 @@ def lookup(
     return row_key.astype(np.int32)
 
 
+def twins(name: str | int, levels: pd.Index) -> list[str]:
+    """What to say of levels that differ in their type alone.
+
+    Parameters
+    ----------
+    name : str or int
+        Name of the factor.
+    levels : Index
+        As `encode` returned them.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skglmm._groups import twins
+    >>> twins("g", pd.Index([3, "3"], dtype=object))
+    ["the factor 'g': 3 (int) and '3' (str) are two levels, which differ in their \
+type alone. Give all labels one type"]
+    """
+    parts = levels.levels if isinstance(levels, pd.MultiIndex) else [levels]
+    pairs = [pair for pair in map(_names.twins, parts) if pair is not None]
+    return [
+        f"the factor {name!r}: {_typed(a)} and {_typed(b)} are two levels, which "
+        "differ in their type alone. Give all labels one type"
+        for a, b in pairs[:1]
+    ]
+
+
 def extend(
     levels: pd.Index,
     labels: Sequence[Any],
@@ -897,6 +929,11 @@ def _factorize_integers(labels: np.ndarray) -> tuple[np.ndarray, pd.Index, bool]
     return codes, pd.Index(distinct), False
 
 
+def _beyond_floats(label: Any) -> bool:
+    """Whether a label is a whole number that a float may not hold."""
+    return isinstance(label, Integral) and abs(int(label)) > 2**53
+
+
 def _as_index(distinct: Any) -> pd.Index:
     """Index of distinct labels, of the plainest type that holds them."""
     if not isinstance(distinct, np.ndarray):
@@ -910,7 +947,8 @@ def _as_index(distinct: Any) -> pd.Index:
     kind = pd.api.types.infer_dtype(distinct, skipna=False)
     if kind == "string":
         return pd.Index(distinct)
-    if kind in ("floating", "mixed-integer-float"):
+    exact = kind == "floating" or not any(map(_beyond_floats, distinct))
+    if kind in ("floating", "mixed-integer-float") and exact:
         return pd.Index(distinct.astype(np.float64))
     index = pd.Index(distinct, dtype=object, tupleize_cols=False)
     # Inference would make a MultiIndex of tuples.

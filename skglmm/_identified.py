@@ -63,7 +63,7 @@ def too_many(term, n_levels, total):
     reason : str or None
     """
     together = term.n_effects if term.covariance == "full" else 1
-    if together * n_levels < total:
+    if together * n_levels < total or _steep(term):
         return None
     if term.n_effects == 1:
         return (
@@ -75,6 +75,11 @@ def too_many(term, n_levels, total):
         f"{n_levels} levels) as there are rows ({total:g}), or more: their covariance "
         "cannot be told from the residual variance"
     )
+
+
+def _steep(term):
+    """Whether a term's share of the variance of a row changes with a column alone."""
+    return term.n_effects == 1 and not term.intercept
 
 
 def check_rank(terms, encoded, values, weight):
@@ -98,6 +103,11 @@ def check_rank(terms, encoded, values, weight):
     ]
     if sum(sizes) < total or n_rows * sum(sizes) > _LARGEST:
         return
+    if len(terms) == 1 and _steep(terms[0]):
+        # told from the residual by rows in which the column is larger
+        slope = np.abs(values(terms[0]))
+        if np.ptp(slope) > _NOTHING * np.max(slope):
+            return
     parts = []
     for term, (codes, levels) in zip(terms, encoded, strict=True):
         z = values(term)
@@ -239,17 +249,23 @@ def dependent_effects(terms, recodings, squares):
 
 
 def one_row_each(terms, encoded, weight, trials):
-    """Messages on factors with one row a level and outcomes that are yes or no."""
+    """Messages on factors with one row a level and outcomes that are yes or no.
+
+    Returns
+    -------
+    messages : dict
+        By the position of the factor. Without a variance it does no harm.
+    """
     if trials is not None and np.any(trials > 1):
-        return []
+        return {}
     total = float(weight.sum())
-    return [
-        f"the factor {term.name!r} has one row a level, and the outcome of a row is "
+    return {
+        r: f"the factor {term.name!r} has one row a level, and the outcome of a row is "
         "yes or no: its variance cannot be told from what chance alone does. Leave it "
         "out of groups"
-        for term, (_, levels) in zip(terms, encoded, strict=True)
+        for r, (term, (_, levels)) in enumerate(zip(terms, encoded, strict=True))
         if term.intercept and len(levels) >= total
-    ]
+    }
 
 
 def constant_within(terms, encoded, y, trials, weight):

@@ -3,6 +3,7 @@
 from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
+from skglmm._target import read_numbers
 
 
 class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
@@ -114,8 +115,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         Seconds that each phase of the fit took, in their order.
     mc_error_ : dict
         After ``solver="mcem"`` or a fit to missing values only: Monte Carlo standard
-        errors, as Series of the ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
-        the ``"log_likelihood"``.
+        errors, as Series of the ``"fixed_effects"``, DataFrame of the
+        ``"variance_components"`` and float of the ``"log_likelihood"``.
     sampling_ : dict
         Where `mc_error_` is there: ``"sampler"``, the last number of draws
         ``"n_samples"``, and ``"effective"``, the share of independent draws from the
@@ -258,4 +259,5 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         from sklearn.metrics import r2_score
 
         y_pred = self.predict(X, groups=groups)
+        y = read_numbers(y, len(y_pred), type(self).__name__).values
         return r2_score(y, y_pred, sample_weight=sample_weight)

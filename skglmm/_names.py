@@ -169,6 +169,36 @@ def of_one_kind(levels, labels):
     return not set(_kinds(levels)).isdisjoint(_kinds(labels))
 
 
+def twins(levels):
+    """Two levels of different types with one name, None if there are none.
+
+    Parameters
+    ----------
+    levels : Index
+
+    Returns
+    -------
+    pair : tuple or None
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skglmm._names import twins
+    >>> twins(pd.Index([3, "x", "03"], dtype=object))
+    (3, '03')
+    """
+    kinds = _kinds(levels)
+    if len(kinds) < 2:
+        return None
+    texts = [level for level, k in zip(levels, kinds, strict=True) if k == "text"]
+    others = [level for level, k in zip(levels, kinds, strict=True) if k != "text"]
+    position, doubtful = match(
+        pd.Index(others, dtype=object), pd.Index(texts, dtype=object)
+    )
+    at = np.flatnonzero((position >= 0) & ~doubtful)
+    return (others[position[at[0]]], texts[at[0]]) if len(at) else None
+
+
 def _places(levels, of_level, other, as_kind):
     """Where each name stands among the levels of one kind."""
     places = {}

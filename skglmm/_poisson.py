@@ -114,10 +114,10 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         Seconds that each phase of the fit took, in their order.
     mc_error_ : dict
         After ``solver="mcem"`` or a fit to missing values only: Monte Carlo standard
-        errors, as Series of the ``"fixed_effects"``, DataFrame of the ``"variance_components"`` and float of
-        the ``"log_likelihood"``.
+        errors, as Series of the ``"fixed_effects"``, DataFrame of the
+        ``"variance_components"`` and float of the ``"log_likelihood"``.
     sampling_ : dict
-        Beside `mc_error_` only: ``"sampler"``, the last number of draws
+        Where `mc_error_` is there: ``"sampler"``, the last number of draws
         ``"n_samples"``, and ``"effective"``, the share of independent draws from the
         posterior that they are worth.
     random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 from sklearn.utils import check_random_state, check_scalar
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skglmm import _groups
 from skglmm._families import FAMILIES, explained_deviance
 from skglmm._prediction import Effects, Rows, row_offset, row_values
 from skglmm._report import sentences, warn
-from skglmm._table import Table
+from skglmm._table import Table, check_features
 from skglmm._target import read_numbers
 
 
@@ -232,7 +232,7 @@ class PredictorMixin:
                 f"level must be 'conditional' or 'population', got {level!r}."
             )
         table = Table(X)
-        validate_data(self, X, reset=False, skip_check_array=True)
+        check_features(self, X, table)
         special = {
             name: table.numeric([at], name)[:, 0] for name, at in self._named.items()
         }

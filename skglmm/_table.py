@@ -11,6 +11,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils.validation import validate_data
 
 _MAX_LISTED = 10
 _NUMERIC_OBJECTS = {
@@ -524,6 +525,33 @@ def _complex(where: str) -> ValueError:
         f"Complex data not supported: the {where} holds complex numbers. Give real "
         "and imaginary parts as two columns."
     )
+
+
+def check_features(estimator: Any, X: Any, table: Table) -> None:
+    """Refuse a table whose columns are not those that an estimator was fitted to.
+
+    Parameters
+    ----------
+    estimator : object
+        With what scikit-learn stores of the columns.
+    X : dataframe or array-like
+    table : Table
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer columns, or others.
+    """
+    names = table.names
+    if names is None or len(set(names)) == len(names):
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+    elif list(getattr(estimator, "feature_names_in_", ())) != names:
+        double = next(name for name in names if names.count(name) > 1)
+        raise ValueError(
+            f"X has several columns named {double!r}, and fit has seen other columns: "
+            "give the columns of fit, in their order."
+        )
 
 
 def listing(names: Iterable[Any]) -> str:

@@ -1,6 +1,8 @@
 """What a user passes as y, as numbers or codes of two classes, and as weights."""
 
+import warnings
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -83,11 +85,7 @@ def read_classes(y, n_rows, estimator, classes=None):
     ValueError
         If y has another length, a missing class, or other classes than these two.
     """
-    y = _vector(y, n_rows)
-    if y.dtype.kind == "f":
-        assert_all_finite(y, input_name="y", estimator_name=estimator)
-    elif y.dtype.kind in "OMm":
-        y = _classes_of_objects(y)
+    y = read_labels(y, n_rows, estimator)
     if classes is not None:
         codes = _groups.lookup(pd.Index(classes), [y])
         if np.any(codes < 0):
@@ -98,8 +96,11 @@ def read_classes(y, n_rows, estimator, classes=None):
                 "rows out, or fit again."
             )
         return Target(codes.astype(np.float64), classes)
-    check_classification_targets(y)
-    found = type_of_target(y, input_name="y", raise_unknown=True)
+    with warnings.catch_warnings():
+        # that there are many classes is said below, by an error
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        check_classification_targets(y)
+        found = type_of_target(y, input_name="y", raise_unknown=True)
     if found != "binary":
         raise ValueError(
             "Only binary classification is supported. The type of the target is "
@@ -108,6 +109,44 @@ def read_classes(y, n_rows, estimator, classes=None):
         )
     classes, codes = np.unique(y, return_inverse=True)
     return Target(codes.astype(np.float64), classes)
+
+
+def read_labels(y, n_rows, estimator):
+    """Target that may be numbers or labels of classes, as an array of one type.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_rows,)
+    n_rows : int
+        Rows of X.
+    estimator : str
+        Name of the estimator, for messages.
+
+    Returns
+    -------
+    y : ndarray of shape (n_rows,)
+
+    Raises
+    ------
+    ValueError
+        If y has another length, missing or infinite values, or labels of several
+        types.
+    """
+    y = _vector(y, n_rows)
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y", estimator_name=estimator)
+    return _classes_of_objects(y, estimator) if y.dtype.kind in "OMm" else y
+
+
+def refuse_times(y):
+    """Raise for a target of times, whose unit only the user knows."""
+    for row, value in enumerate(y if y.dtype.kind in "OMm" else ()):
+        kind = "durations" if y.dtype.kind == "m" else kind_of_time(value)
+        if kind is not None:
+            raise ValueError(
+                f"y holds {kind} ({pd.Series(y[[row]])[0]!r} in row {row}): "
+                f"{unit_advice(kind)}."
+            )
 
 
 def read_weight(sample_weight, y):
@@ -127,12 +166,8 @@ def read_weight(sample_weight, y):
     ValueError
         If a weight is negative, not finite or a time, or if all are zero.
     """
-    kind = getattr(getattr(sample_weight, "dtype", None), "kind", "")
-    if kind in "mM" and kind:
-        raise ValueError(
-            "sample_weight holds times: weights are frequencies, numbers such as 2 "
-            "for a row that stands for two."
-        )
+    if not isinstance(sample_weight, Real | None):
+        sample_weight = _weights(sample_weight)
     weight = _check_sample_weight(
         sample_weight, y, dtype=np.float64, ensure_non_negative=True
     )
@@ -144,7 +179,25 @@ def read_weight(sample_weight, y):
     return weight
 
 
+def _weights(sample_weight):
+    """Weights as they are, if they are numbers or no vector at all."""
+    values = np.asarray(sample_weight)
+    if values.dtype.kind in "biuf" or values.ndim != 1:
+        return sample_weight
+    for row, value in enumerate(values):
+        kind = kind_of_time(value) or ("text" if isinstance(value, str) else None)
+        if kind is not None:
+            raise ValueError(
+                f"sample_weight holds {kind} ({plain(value)!r} in row {row}): weights "
+                "are frequencies, numbers such as 2 for a row that stands for two."
+            )
+    return np.where(pd.isna(values), np.nan, values)
+
+
 def _vector(y, n_rows):
+    if isinstance(y, list | tuple) and {str} < set(map(type, y)):
+        # NumPy would make text of all of them
+        y = np.fromiter(y, dtype=object, count=len(y))
     known = isinstance(y, np.ndarray | pd.Series) and isinstance(y.dtype, np.dtype)
     if not (known and y.ndim == 1 and y.dtype.kind in "biuf"):
         y = column_or_1d(y, warn=True)
@@ -199,16 +252,15 @@ def _about_text(y, missing, value, row, estimator):
     return f"{text}: encode it as numbers."
 
 
-def _classes_of_objects(y):
+def _classes_of_objects(y, estimator):
     """Classes as an array of the type that they have, without missing ones."""
     missing = np.flatnonzero(pd.isna(y))
     if len(missing):
         first = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        count = (
-            "a missing class" if len(missing) == 1 else f"{len(missing)} missing ones"
-        )
+        one = len(missing) == 1
+        count = "a missing class" if one else f"{len(missing)} missing classes"
         raise ValueError(
-            f"y has {count} (None, NaN, NaT or NA), in row{'s' * (len(missing) > 1)} "
+            f"y has {count} (None, NaN, NaT or NA), in row{'s' * (not one)} "
             f"{first}: drop such rows."
         )
     if y.dtype.kind != "O":
@@ -226,4 +278,9 @@ def _classes_of_objects(y):
             f"y mixes classes of several types ({value!r} in row {row}, "
             f"{plain(number)!r} in row {other}): give classes of one type."
         )
-    return y if str in kinds else pd.Series(y).infer_objects().to_numpy()
+    if str in kinds:
+        return y
+    y = pd.Series(y).infer_objects().to_numpy()
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name="y", estimator_name=estimator)
+    return y

@@ -4,14 +4,14 @@ import copy
 
 import numpy as np
 import pandas as pd
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skglmm import _groups
 from skglmm._design import Factor, build_design
 from skglmm._families import FAMILIES
 from skglmm._prediction import root, row_values
 from skglmm._report import sentences, warn
-from skglmm._table import Table
+from skglmm._table import Table, check_features
 from skglmm._target import read_weight
 from skglmm.solvers._base import Problem
 from skglmm.solvers._conditional import condition
@@ -85,7 +85,7 @@ class UpdateMixin:
                 "it again."
             )
         table = Table(X)
-        validate_data(self, X, y, reset=False, skip_check_array=True)
+        check_features(self, X, table)
         y = self._read_target(y, table.n_rows, fitted=True).values
         weight = np.ones(len(y))
         if sample_weight is not None:

@@ -204,6 +204,8 @@ def test_a_factor_with_one_level_a_row(data):
     slopes = {"random_slopes": {"g": ["x"]}, "random_intercepts": {"g": False}}
     steep = y + np.random.default_rng(0).normal(scale=9.0, size=60) * X["x"]
     assert MixedLinearRegressor("g", **slopes).fit(each, steep).converged_
+    with pytest.raises(ValueError, match="'g' are 60 unknowns and explain any values"):
+        MixedLinearRegressor("g", **slopes).fit(each.assign(x=np.sign(each["x"])), y)
 
 
 def test_crossed_factors_too_large_for_a_dense_core(data, monkeypatch):
@@ -250,7 +252,7 @@ def test_a_parameter_of_a_wrong_type(data):
     for parameters, message in (
         ({"groups": 1.5}, "'groups' parameter"),
         ({"groups": [1.5]}, "groups: a factor is a column"),
-        ({"groups": "g", "random_slopes": "x"}, "'random_slopes' parameter"),
+        ({"groups": "g", "random_slopes": 1.5}, "'random_slopes' parameter"),
         ({"groups": "g", "offset": 1.5}, "'offset' parameter"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):

@@ -12,9 +12,12 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy.special import expit
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from skglmm import (
     MixedBinomialRegressor,
+    MixedLinearRegressor,
     MixedLogisticRegressor,
     MixedPoissonRegressor,
 )
@@ -272,6 +275,89 @@ def test_rows_without_weight_are_counted_when_a_row_is_named(counts, what):
         model = MixedPoissonRegressor("g", exposure="n")
     with pytest.raises(ValueError, match="(?i)row 20 "):
         model.fit(X, y, weight)
+
+
+# Size of a target
+
+
+def spread_of(model, unit):
+    return np.sqrt(model.variance_components_["variance"].to_numpy()) / unit
+
+
+@pytest.mark.parametrize(
+    ("shift", "unit", "tol"),
+    [
+        (3e10, 1.0, 1e-5),
+        (200.0, 1e-7, 1e-5),
+        (-7e8, 1e-3, 1e-4),
+        (0.0, 1e-150, 1e-9),
+        (0.0, 1e-40, 1e-9),
+        (0.0, 1e70, 1e-9),
+        (0.0, 1e150, 1e-9),
+    ],
+)
+@pytest.mark.parametrize("solver", ["vi", "mackay", "mcem"])
+def test_a_target_of_any_size_and_place_has_the_same_model(shift, unit, tol, solver):
+    random = np.random.default_rng(0)
+    g, x = random.integers(0, 20, 300), random.normal(size=300)
+    y = 1 + 2 * x + random.normal(size=20)[g] + random.normal(size=300)
+    rows = pd.DataFrame({"x": x, "g": g})
+    model = MixedLinearRegressor("g", solver=solver, random_state=0)
+    base = clone(model).fit(rows, y)
+    model.fit(rows, shift + unit * y)
+    assert model.converged_
+    assert_allclose(spread_of(model, unit), spread_of(base, 1.0), rtol=tol)
+    assert_allclose(model.coef_ / unit, base.coef_, rtol=tol)
+    # the density of y / unit, of which n - p contrasts count
+    density = model.log_likelihood_ + 298 * np.log(unit)
+    assert density == pytest.approx(base.log_likelihood_, abs=300 * tol)
+    assert_allclose(
+        model.fixed_effects_covariance_ / unit**2,
+        base.fixed_effects_covariance_,
+        rtol=10 * tol,
+    )
+    effects = model.random_effects_std_["g"] / unit
+    assert_allclose(effects, base.random_effects_std_["g"], rtol=tol)
+
+
+def test_known_variances_are_in_the_unit_of_a_small_target():
+    random = np.random.default_rng(0)
+    g = np.arange(100) % 10
+    y = random.normal(size=10)[g] + random.normal(size=100)
+    rows = pd.DataFrame({"g": g})
+    fits = [
+        MixedLinearRegressor(
+            "g",
+            solver=MacKay(covariances={"g": [[unit**2]]}, noise_variance=2.0 * unit**2),
+        ).fit(rows, unit * y)
+        for unit in (1.0, 1e-120)
+    ]
+    means = [
+        np.bincount(g, y - fit.intercept_ / unit)
+        for fit, unit in zip(fits, (1.0, 1e-120), strict=True)
+    ]
+    for fit, unit, sums in zip(fits, (1.0, 1e-120), means, strict=True):
+        effects = fit.random_effects_["g"].to_numpy()[:, 0] / unit
+        assert_allclose(effects, sums / (10 + 2.0), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        lambda x, g: 2.0 * x,
+        lambda x, g: 2.0 * x + 3.0 * g,
+        lambda x, g: 1e6 * x + 1e-3 * g,
+        lambda x, g: 5.0 + 0.0 * x,
+        lambda x, g: 1e9 + x,
+    ],
+)
+def test_a_target_without_a_residual_is_told_as_such(target):
+    g, x = np.arange(100) % 7, np.sin(np.arange(100.0))
+    with pytest.warns(ConvergenceWarning, match="residual variance is estimated as ze"):
+        model = MixedLinearRegressor("g").fit(
+            pd.DataFrame({"x": x, "g": g}), target(x, g)
+        )
+    assert not model.converged_
 
 
 # Weights beyond any number of rows

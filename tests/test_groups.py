@@ -283,15 +283,6 @@ def test_a_contradiction_is_refused(pupils, arguments, message):
         ({"groups": {"school": 1}}, "of type dict"),
         ({"groups": [["school", "pupil"]]}, "of type list"),
         ({"groups": ("school", ("pupil", "hours"))}, r"got \('pupil', 'hours'\)"),
-        (
-            {"groups": "school", "random_slopes": "hours"},
-            r"random_slopes must be a list .* 'hours' of type str. Write \['hours'\]",
-        ),
-        (
-            {"groups": "school", "random_slopes": {"school": "hours"}},
-            r"random_slopes\['school'\] must be a list .* Write \['hours'\]",
-        ),
-        ({"groups": "school", "random_slopes": 1}, r"Write \[1\] for one column"),
         ({"groups": "school", "random_slopes": 1.5}, "got 1.5 of type float"),
         ({"groups": "school", "random_slopes": [1.5]}, "got 1.5 of type float"),
         (
@@ -733,6 +724,12 @@ def test_a_combination_needs_all_its_columns():
         lookup(levels, [["a"]])
 
 
+@pytest.mark.parametrize("slopes", ["hours", 1, ["hours"], {"school": "hours"}])
+def test_one_slope_needs_no_list(pupils, slopes):
+    (term,) = resolve_terms(pupils, "school", random_slopes=slopes)
+    assert term.effects == ("Intercept", "hours")
+
+
 # Lookup
 
 
@@ -745,6 +742,8 @@ def test_a_combination_needs_all_its_columns():
         (["3", "03"], [3], [-1]),
         ([1, "1"], ["1", 1], [1, 0]),
         ([2**60, 2**60 + 1], [str(2**60 + 1)], [1]),
+        ([2**60, 2**60 + 1], [-9.5, 2**60 + 1, 2**60], [-1, 1, 0]),
+        ([0.5, 2**60 + 1, 2**60 + 2], [2**60 + 2, 2**60 + 1], [2, 1]),
         (np.array([0.1, 0.2], dtype="float32"), [0.2, "0.10"], [1, 0]),
         (["True", "False"], [True, False], [1, 0]),
         ([True, False], ["False", "yes"], [0, -1]),
@@ -881,9 +880,9 @@ def test_labels_of_another_type_are_doubted_where_no_name_settles_it(
 
 def test_two_labels_with_one_name_are_one_level_of_an_update():
     codes, found, place = extend(pd.Index([1, 2]), [["02", "x", "2", "1"]], "g")
-    assert codes.tolist() == [0, 1, 0, 2]
-    assert found.tolist() == ["02", "x", "1"]
-    assert place.tolist() == [1, -1, 0]
+    assert codes.tolist() == [0, 2, 0, 1]
+    assert found.tolist() == ["02", "1", "x"]
+    assert place.tolist() == [1, 0, -1]
 
 
 def test_there_is_nothing_to_report_when_all_is_seen():

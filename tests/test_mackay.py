@@ -227,3 +227,19 @@ def test_known_variances_that_do_not_fit_the_model_are_refused(
 ):
     with pytest.raises(ValueError, match=message):
         slopes(solver).fit(*sleepstudy)
+
+
+@pytest.mark.parametrize("max_iter", [1, 3, 60])
+def test_the_limit_that_is_named_is_the_one_that_was_given(max_iter):
+    """The fixed point and the gradient share it; neither is what a user has set."""
+    random = np.random.default_rng(0)
+    X = pd.DataFrame(random.integers(0, [10, 9], (200, 2)), columns=["g", "h"])
+    effects = random.normal(size=10)[X["g"]] + random.normal(size=9)[X["h"]]
+    y = effects + random.normal(size=200)
+    solver = MacKay(max_iter=max_iter, tol=1e-300)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        MixedLinearRegressor(["g", "h"], solver=solver).fit(X, y)
+    texts = [str(w.message) for w in caught]
+    assert all(f"max_iter={max_iter} " in t for t in texts if "max_iter" in t)
+    assert max_iter == 60 or "max_iter" in texts[0]

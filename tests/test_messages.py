@@ -143,6 +143,66 @@ ERRORS = {
         "with sklearn.impute.SimpleImputer in a pipeline. Or fit with missing='model', "
         "which takes them as further unknowns.",
     ),
+    "a group column that is an index": (
+        lambda: linear("g").fit(X.set_index("g"), TARGET),
+        "groups: 'g' is no column of X but a level of its index: make it a column with "
+        "X.reset_index().",
+    ),
+    "durations": (
+        lambda: linear("g").fit(X.assign(x=pd.to_timedelta(X["g"], unit="D")), TARGET),
+        "The column 'x' holds durations (Timedelta('0 days 00:00:00') in row 0): "
+        "encode them as numbers, for example hours, by dividing them by "
+        "pd.Timedelta('1h'); or name it in groups if it holds the levels of a grouping "
+        "factor.",
+    ),
+    "periods": (
+        lambda: linear("g").fit(
+            X.assign(x=pd.period_range("2020-01", periods=N, freq="M")), TARGET
+        ),
+        "The column 'x' holds periods (Period('2020-01', 'M') in row 0): encode them "
+        "as numbers, for example days since the first, after .dt.to_timestamp(); or "
+        "name it in groups if it holds the levels of a grouping factor.",
+    ),
+    "a target of durations": (
+        lambda: linear("g").fit(X, pd.to_timedelta(X["g"], unit="D")),
+        "y holds durations (datetime.timedelta(0) in row 0): encode them as numbers, "
+        "for example hours, by dividing them by pd.Timedelta('1h').",
+    ),
+    "a target of yes and no": (
+        lambda: linear("g").fit(X, np.where(TARGET > 0, "yes", "no")),
+        "y holds text ('no' in row 0), and MixedLinearRegressor needs numbers: for two "
+        "classes such as ['no', 'yes'] use MixedLogisticRegressor, which takes them as "
+        "they are.",
+    ),
+    "a class that is missing": (
+        lambda: MixedLogisticRegressor("g").fit(
+            X, pd.Series(np.where(CLASSES, "a", "b"), dtype=object).mask(X.index == 4)
+        ),
+        "y has a missing class (None, NaN, NaT or NA), in row 4: drop such rows.",
+    ),
+    "classes of two types": (
+        lambda: MixedLogisticRegressor("g").fit(X, ["a", 1] * 30),
+        "y mixes classes of several types ('a' in row 0, 1 in row 1): give classes of "
+        "one type.",
+    ),
+    "weights of text": (
+        lambda: linear("g").fit(X, TARGET, ["heavy"] * N),
+        "sample_weight holds text ('heavy' in row 0): weights are frequencies, numbers "
+        "such as 2 for a row that stands for two.",
+    ),
+    "weights that sum to one": (
+        lambda: linear("g").fit(X, TARGET, np.full(N, 1 / N)),
+        "sample_weight sums to 1 for 60 rows, and weights are frequencies: 2 stands "
+        "for two rows. Scale them so that they sum to the number of rows that were "
+        "observed. The factor 'g' has as many levels (6) as there are rows (1): its "
+        "variance cannot be told from the residual variance. Use a coarser grouping or "
+        "more rows.",
+    ),
+    "a target too small for squares": (
+        lambda: linear("g").fit(X, 1e-170 * np.ones(N)),
+        "y has values of the size of 1e-170, whose squares no number of 64 bits holds: "
+        "give it in another unit.",
+    ),
     "one level": (
         lambda: linear("g").fit(X.assign(g=np.float64(0)), TARGET),
         "The factor 'g' has one level (0.0): its variance cannot be estimated. Leave "
@@ -294,6 +354,14 @@ WARNINGS = {
         ConvergenceWarning,
         "The covariance of the effects of 'g' is estimated as singular: a simpler one "
         "(fewer slopes, or covariance='diag') fits as well.",
+    ),
+    "a slope too much": (
+        lambda: linear("g", random_slopes="x", covariance="diag").fit(
+            X[["x", "g"]], TARGET
+        ),
+        ConvergenceWarning,
+        "The variance of 'x' in 'g' is estimated as zero: the model is the same "
+        "without it.",
     ),
     "separation": (
         lambda: MixedLogisticRegressor("g").fit(

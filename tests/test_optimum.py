@@ -1,13 +1,15 @@
 """A fit ends at a maximum of the likelihood, on the boundary or inside."""
 
 import warnings
+from pathlib import Path
 
 import dense
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
-from skglmm import MixedLinearRegressor
+from skglmm import MixedLinearRegressor, MixedLogisticRegressor
 from skglmm.datasets import make_mixed_regression
 
 REML = pytest.mark.parametrize("reml", [True, False], ids=["reml", "ml"])
@@ -104,3 +106,66 @@ def test_effects_a_thousand_times_the_residual_are_found_at_once(seed):
     assert model.converged_
     assert model.n_iter_ < 20  # 26 to more than 100 from effects of the residual's size
     assert gain(model, X, y + slope[codes] * X["x0"], {"g0": ["x0"]}) < 1e-3
+
+
+# Two maxima
+
+
+def test_of_two_maxima_of_laplaces_approximation_the_higher_is_reported_and_doubted():
+    """144 rows, 38 levels and 8 ones; the expected values are of 41 x 41 nodes."""
+    data = pd.read_csv(Path(__file__).parent / "oracles" / "laplace_two_maxima.csv")
+    model = MixedLogisticRegressor(
+        "g", random_slopes=["x1"], covariance="diag", solver="laplace"
+    )
+    with pytest.warns(UserWarning, match=r"two maxima.*0\.32 log-likelihood units off"):
+        model.fit(data[["x1", "x2", "g"]], data["y"])
+    assert model.log_likelihood_ == pytest.approx(-27.544521, abs=1e-5)
+    np.testing.assert_allclose(model.intercept_, [-3.81316], rtol=1e-4)
+    np.testing.assert_allclose(model.coef_, [[0.118324, -6.43553]], rtol=1e-4)
+    assert len(model.history_) == model.n_iter_
+    # the quadrature that the warning quotes
+    assert -27.864414 - model.log_likelihood_ == pytest.approx(-0.32, abs=0.005)
+
+
+@pytest.mark.parametrize("solver", ["vi", "mackay", "mcem"])
+@pytest.mark.parametrize("seed", [3, 12, 15])
+def test_one_variance_for_effects_of_different_scales_is_the_best_of_all(seed, solver):
+    """The likelihood has several maxima; a grid of the one parameter knows which."""
+    random = np.random.default_rng(seed)
+    n, n_levels = int(random.integers(60, 300)), int(random.integers(5, 20))
+    g = random.integers(0, n_levels, n)
+    scale = 10 ** random.uniform(-3, 3, 2)
+    rows = pd.DataFrame(
+        {
+            "a": (random.normal(size=n) + random.choice([0, 5])) * scale[0],
+            "b": random.normal(size=n) * scale[1],
+            "g": g,
+        }
+    )
+    u = random.normal(size=(n_levels, 3)) * 10 ** random.uniform(-1, 1, 3)
+    z = np.column_stack([np.ones(n), rows["a"], rows["b"]])
+    y = np.sum(u[g] * z / [1.0, *scale], axis=1) + random.normal(size=n)
+    model = MixedLinearRegressor(
+        "g",
+        random_slopes=["a", "b"],
+        covariance="scalar",
+        solver=solver,
+        random_state=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(rows, y)
+    same = (g[:, None] == g) * (z @ z.T)
+
+    def likelihood(ratio):
+        """Of the contrasts, the residual variance at its best (a dense textbook)."""
+        v = np.eye(n) + ratio * same
+        inverse = np.linalg.inv(v)
+        information = z.T @ inverse @ z
+        residual = y - z @ np.linalg.solve(information, z.T @ inverse @ y)
+        s2 = residual @ inverse @ residual / (n - 3)
+        logs = np.linalg.slogdet(v)[1] + np.linalg.slogdet(information)[1]
+        return -0.5 * (logs + (n - 3) * (np.log(2 * np.pi * s2) + 1))
+
+    best = max(likelihood(10.0**k) for k in np.arange(-9, 9.1, 0.25))
+    assert model.log_likelihood_ > best - 1e-2

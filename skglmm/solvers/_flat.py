@@ -34,15 +34,15 @@ def flat_factors(run, theta, hessian):
     flat : tuple of int
         In the design's order; empty if there are none.
     """
-    owner, scale = _scales(run, theta)
+    scale = _scales(run, theta)
     inside = scale > 0.0
     if not inside.any() or not np.isfinite(hessian).all():
         return ()
     curved = hessian[np.ix_(inside, inside)] * np.outer(scale[inside], scale[inside])
     sizes, axes = np.linalg.eigh(0.5 * (curved + curved.T))
-    flat = np.abs(sizes) < 2.0 * _FLAT
-    share = np.max(np.abs(axes[:, flat]), axis=1, initial=0.0)
-    return tuple(sorted({int(r) for r in owner[inside][share > 0.1]}))
+    directions = np.zeros((len(theta), len(sizes)))
+    directions[inside] = axes * scale[inside, None]
+    return _changed(run, theta, directions[:, np.abs(sizes) < 2.0 * _FLAT].T)
 
 
 def without_coef(hessian, p):
@@ -71,36 +71,60 @@ def flat_linear(run, objective, best):
     -------
     flat : tuple of int
     """
-    theta, inverse = best["theta"], best["inverse"]
-    owner, scale = _scales(run, theta)
+    theta, scale = best["theta"], _scales(run, best["theta"])
     inside = scale > 0.0
-    if inside.sum() < 2 or not np.isfinite(inverse).all():
+    if inside.sum() < 2:
+        return ()
+    inverse = best["inverse"][np.ix_(inside, inside)]
+    if np.array_equal(inverse, np.diag(np.diag(inverse))):
+        # the search has forgotten what it knew of the curvature
+        out = objective.evaluate(theta)
+        metric = out["metric"] - np.outer(out["pull"], out["pull"]) / out["n"]
+        size = np.sqrt(np.abs(np.diag(metric)[inside])) + 1e-300
+        sizes, axes = np.linalg.eigh(
+            metric[np.ix_(inside, inside)] / np.outer(size, size)
+        )
+        axes = axes / size[:, None]
+        inverse = (axes / np.maximum(sizes, _SUSPICIOUS**2)) @ axes.T
+    if not np.isfinite(inverse).all():
         return ()
     root = np.sqrt(np.diag(inverse))
     sizes, axes = np.linalg.eigh(inverse / np.outer(root, root))
-    if not sizes[-1] > 1.0 / _SUSPICIOUS * max(sizes[0], 1e-12):
+    if not sizes[-1] * _SUSPICIOUS > max(sizes[0], 1e-12):
         return ()
-    direction = axes[:, -1] * root
-    direction = np.where(inside, direction, 0.0)
-    direction /= np.max(np.abs(direction) / np.where(inside, scale, np.inf))
+    direction = np.zeros(len(theta))
+    direction[inside] = axes[:, -1] * root
+    direction /= np.max(np.abs(direction[inside]) / scale[inside])
     ahead, behind = (
         objective.evaluate(theta + step * direction)["gradient"] @ direction
         for step in (_STEP, -_STEP)
     )
     if not abs(ahead - behind) / (2.0 * _STEP) < 2.0 * _FLAT:
         return ()
-    share = np.abs(direction) / np.where(inside, scale, np.inf)
-    return tuple(sorted({int(r) for r in owner[share > 0.1]}))
+    return _changed(run, theta, [direction])
+
+
+def _changed(run, theta, directions):
+    """Factors whose covariances change in some direction as much as any, or nearly."""
+    found, roots = set(), run.factors(theta)
+    for direction in directions:
+        change = [
+            np.linalg.norm(d @ t.T + t @ d.T)
+            for d, t in zip(run.factors(direction), roots, strict=True)
+        ]
+        found |= {r for r, c in enumerate(change) if c > 0.05 * max(change)}
+    return tuple(sorted(found))
 
 
 def _scales(run, theta):
-    """Factor of each parameter, and what is a large change of it; 0 at a boundary."""
-    owner, scale = [], []
-    factors = run.factors(theta)
-    sizes = [len(run.theta_of(r, t)) for r, t in enumerate(factors)]
-    for r, (t, n) in enumerate(zip(factors, sizes, strict=True)):
-        large = max(np.sqrt(np.mean(np.sum(t**2, axis=1))), _LARGE)
+    """What is a large change of each parameter; 0 where its factor has a boundary."""
+    scale = []
+    for r, t in enumerate(run.factors(theta)):
+        size = np.sqrt(np.mean(np.sum(t**2, axis=1)))
+        large = max(size, _LARGE)
+        # what counts is the variance, which near zero hardly moves with its root
+        large += large**2 / (2.0 * max(size, _BOUNDARY))
         least = np.linalg.svd(t, compute_uv=False).min()
-        owner += [r] * n
-        scale += [large if least > _BOUNDARY else 0.0] * n
-    return np.array(owner, dtype=int), np.array(scale)
+        n_parameters = len(run.theta_of(r, t))
+        scale += [large if least > _BOUNDARY else 0.0] * n_parameters
+    return np.array(scale)
