@@ -264,6 +264,12 @@ def impute(problem, y, X, solver, fit_intercept, center):
         border, coding = code_fixed(columns.completed, problem.weight, fit_intercept)
         problem = replace(problem, border=border)
         solution, drawn = _turn(problem, y, solver, random, center)
+        if solution.cross is None and problem.design.factors:
+            raise ValueError(
+                "missing='model' has to know how the random effects move with the "
+                f"fixed ones, which {solver!r} leaves out: use solver='vi', 'laplace' "
+                "or 'mackay'."
+            )
         turn += 1
         interrupted = solution.outcome == INTERRUPTED
         if pool is None and (turn > _BURN_IN or interrupted):

@@ -403,3 +403,24 @@ def test_effects_that_depend_on_each_other_under_weights_of_1e9_end_in_words():
     assert len(messages) == 1
     assert "depend linearly on each other" in messages[0]
     assert np.isfinite(model.predict(X)).all()
+
+
+def test_a_step_that_leads_beyond_all_digits_is_not_taken_for_a_gain():
+    """Where T is 1e9, a bound of rounding alone was the best one: variance 8e17."""
+    x = np.array([9.0, 15, 4, 1, 2, 15, 4, 8, 7, 0, 11, 21])
+    g = np.array([0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 1, 1])
+    y = np.array([7.0, 5, 3, 0, 2, 1, 3, 1, 2, 0, 1, 2])
+    model, _ = fit(
+        MixedPoissonRegressor(
+            "g", random_slopes=["x"], fit_intercept=False, solver=MacKay()
+        ),
+        pd.DataFrame({"x": x, "g": g}),
+        y,
+    )
+    zeros, ones = np.zeros(12), np.ones(12)
+    z = np.column_stack([ones, x / 10])
+    problem = textbook.Problem("poisson", z[:, 1:], y, ones, zeros, ones, [g], [z])
+    root = np.array([[1.1134, 0.0], [-0.2403, 0.0]])
+    bound = -0.5 * textbook.bound(problem, [root])["value"]
+    assert model.elbo_ == pytest.approx(bound, abs=1e-3)
+    assert_allclose(model.variance_components_["std"], [1.1134, 0.0240], rtol=0.01)

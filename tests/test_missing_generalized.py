@@ -20,7 +20,7 @@ from skglmm import (
 from skglmm._coding import code_fixed
 from skglmm._design import Factor, build_design
 from skglmm._latent import Normal, Other
-from skglmm.solvers import VI
+from skglmm.solvers import VI, MacKay
 from skglmm.solvers._base import Problem
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(61)
@@ -284,3 +284,14 @@ def test_coefficients_are_those_of_the_whole_tables_on_average():
         assert (np.abs(away.mean(axis=0)) < 2.5 * monte_carlo).all() == unbiased
     covered = np.abs(ours - TRUTH) < 1.96 * errors[:, 0]
     assert 0.85 <= covered.mean() <= 1.0
+
+
+@pytest.mark.parametrize("settings", [{"update": "quick"}, {"curvature": "pql"}])
+def test_a_solver_that_does_not_couple_the_effects_is_refused(settings):
+    """How random effects move with fixed ones is what a completed table has to say."""
+    random = np.random.default_rng(0)
+    X = pd.DataFrame({"x": random.normal(size=60), "g": np.arange(60) % 6})
+    X.loc[3, "x"] = np.nan
+    model = MixedPoissonRegressor("g", missing="model", solver=MacKay(**settings))
+    with pytest.raises(ValueError, match="MacKay.*leaves out: use solver='vi'"):
+        model.fit(X, random.poisson(2.0, size=60))

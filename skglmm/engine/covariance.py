@@ -11,6 +11,10 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+# Standard deviation of effects, on the scale of a log or logit, beyond which a value
+# is made of rounding.
+_LARGEST = 1e4
+
 
 @functools.cache
 def basis(kind, q):
@@ -52,6 +56,18 @@ def to_factors(structure, theta):
             strict=True,
         )
     )
+
+
+def in_reach(factors, value):
+    """A value of counts' or outcomes' objective, infinite where effects are absurd.
+
+    A quasi-Newton step may go anywhere, and with T = 1e9 digits are left for nothing:
+    the value there may well be below any other.
+    """
+    for t in factors:
+        absurd = ~(tf.reduce_max(tf.abs(t)) < _LARGEST)
+        value = tf.where(absurd, tf.constant(np.inf, value.dtype), value)
+    return value
 
 
 def factors_of(structure, theta):

@@ -362,7 +362,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
         return tf.concat([upper, tf.pad(by_theta, [[0, 0], [p, 0]])], 0)
 
     return {
-        "value": direct.value,
+        "value": covariance.in_reach(factors, direct.value),
         "slack": tf.sqrt(end["slack"]),
         "stiffness": tf.zeros([], FLOAT),
         "gradient": tf.concat(

@@ -98,7 +98,7 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
         structure, factors, list(end["scores"]), list(end["information"])
     )
     return {
-        "value": end["value"],
+        "value": covariance.in_reach(factors, end["value"]),
         "slack": end["slack"],
         "stiffness": 16.0 * tf.add_n([tf.reduce_sum(h * h) for h in end["scores"]])
         if end["scores"]
