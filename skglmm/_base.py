@@ -46,6 +46,7 @@ from skglmm._threads import one_blas_thread
 from skglmm._updating import UpdateMixin
 from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
+from skglmm.solvers._exact import NO_RESIDUAL
 
 # Columns up to which products of them are too small to gain by several threads, and
 # rows times squared columns up to which OpenBLAS starts none.
@@ -342,6 +343,9 @@ class BaseMixedModel(
             fitted = FittedPart(tuple(fixed), describe(part), **fitted)
         progress.phase("storing the estimates")
         solution = solution.checked()
+        if linear and part is None and solution.outcome is None:
+            if _identified.no_residual(terms, encoded, y):
+                solution = replace(solution, outcome=NO_RESIDUAL)
         solution = _in_user_order(solution, design, factors)
         solution = replace(solution, coef=solution.coef + origin)
         if unit != 1.0:

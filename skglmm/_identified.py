@@ -16,6 +16,8 @@ from skglmm._table import plain
 _LARGEST = 1_000_000
 # Share of a column that is rounding.
 _NOTHING = 1e-10
+# Rows that are looked at before all of them are.
+_ENOUGH = 1000
 
 
 def check_levels(terms, encoded, weight, linear):
@@ -266,6 +268,33 @@ def one_row_each(terms, encoded, weight, trials):
         for r, (term, (_, levels)) in enumerate(zip(terms, encoded, strict=True))
         if term.intercept and len(levels) >= total
     }
+
+
+def no_residual(terms, encoded, y):
+    """Whether a target is the same in all rows of each level of some factor.
+
+    Parameters
+    ----------
+    terms : sequence of Term
+    encoded : sequence of (codes, levels)
+    y : ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    known : bool
+        The levels determine it, and no residual is left.
+    """
+    for term, (codes, levels) in zip(terms, encoded, strict=True):
+        # a few rows are enough to tell that it is not so
+        for some in (slice(_ENOUGH), slice(None)):
+            first = np.zeros(len(levels))
+            first[codes[some]] = y[some]
+            if not np.array_equal(first[codes[some]], y[some]):
+                break
+        else:
+            if term.intercept:
+                return True
+    return False
 
 
 def constant_within(terms, encoded, y, trials, weight):

@@ -1,6 +1,7 @@
 """New rows without a new fit: effects of levels at estimates that stay as they are."""
 
 import copy
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -159,7 +160,10 @@ class UpdateMixin:
         """Put effects of levels in the place of old ones, or behind them."""
         old, new = place >= 0, place < 0
         frame = self.random_effects_[name]
-        index = frame.index.append(levels[new])
+        with warnings.catch_warnings():
+            # pandas warns of labels that it cannot sort, and keeps their order
+            warnings.simplefilter("ignore", RuntimeWarning)
+            index = frame.index.append(levels[new])
         index.names = frame.index.names
         means = np.concatenate([frame.to_numpy(), b[new]])
         means[place[old]] = b[old]

@@ -14,6 +14,7 @@ from skglmm import (
     MixedLogisticRegressor,
     MixedPoissonRegressor,
 )
+from skglmm.solvers import MacKay
 
 N, J = 300, 20
 rng = np.random.default_rng(0)
@@ -288,3 +289,13 @@ def test_the_category_is_about_convergence_where_there_is_no_maximum():
     y = (np.arange(20) % 2)[level]
     with pytest.warns(ConvergenceWarning, match="no maximum"):
         MixedLogisticRegressor("g").fit(pd.DataFrame({"g": level}), y)
+
+
+@pytest.mark.parametrize("solver", ["vi", "mackay", "mcem", MacKay(update="quick")])
+def test_a_target_alike_within_every_level_leaves_no_residual(solver):
+    model = MixedLinearRegressor(
+        "g", random_slopes="x", covariance="diag", solver=solver, random_state=0
+    )
+    model, text = fit(model, X, EFFECT)
+    assert "the residual variance is estimated as zero, because the groups" in text
+    assert not model.converged_

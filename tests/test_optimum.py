@@ -169,3 +169,26 @@ def test_one_variance_for_effects_of_different_scales_is_the_best_of_all(seed, s
 
     best = max(likelihood(10.0**k) for k in np.arange(-9, 9.1, 0.25))
     assert model.log_likelihood_ > best - 1e-2
+
+
+@pytest.mark.parametrize("seed", [4, 15, 17, 46, 151])
+def test_the_boundary_is_not_worse_than_the_maximum_beside_it(seed):
+    """One slope, and a level that has nearly all rows: two maxima of one variance.
+
+    Without the variance the model is ordinary least squares, a closed form.
+    """
+    random = np.random.default_rng(seed)
+    g = np.r_[np.zeros(37, int), 1, 2, 3]
+    x = random.normal(size=40)
+    y = random.normal(size=40) + x * np.array([0, 3, 1, 2])[g] * random.normal()
+    columns = np.column_stack([np.ones(40), x])
+    left = y - columns @ np.linalg.lstsq(columns, y)[0]
+    plain = -20 * (np.log(2 * np.pi * np.mean(left**2)) + 1)
+    model = MixedLinearRegressor(
+        "g", random_slopes="x", random_intercepts={"g": False}, reml=False
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(pd.DataFrame({"x": x, "g": g}), y)
+    assert model.log_likelihood_ > plain - 1e-6
+    assert len(model.history_) == model.n_iter_

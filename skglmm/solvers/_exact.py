@@ -3,13 +3,27 @@
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
+
 from skglmm.solvers._base import Solution, cross_covariances
 from skglmm.solvers._flat import flat_linear
-from skglmm.solvers._search import INTERRUPTED, search, singular_factors
+from skglmm.solvers._search import (
+    INTERRUPTED,
+    minimize,
+    search,
+    singular_factors,
+    together,
+)
 
+NO_RESIDUAL = (
+    "the residual variance is estimated as zero, because the groups and columns "
+    "determine the target exactly. Leave some of them out, or use another model"
+)
 # Share of the target's square, fixed columns taken off, below which the residual
 # variance is what sums of squares have lost.
 _EXACT = 1e-12
+# Relative standard deviations to begin from beside the boundary.
+_SMALL = 0.02
 
 
 @contextmanager
@@ -39,8 +53,29 @@ def solve_linear(problem, max_iter, tol, device):
     """
     with open_objective(problem, device) as (run, objective):
         best, out = search(problem, run, objective, max_iter, tol)
+        if problem.design.factors and best["value"] > _without_effects(problem) + 1e-6:
+            # a maximum beside the boundary, and the boundary is higher
+            small = [_SMALL * np.eye(len(t)) for t in run.factors(best["theta"])]
+            again, found = minimize(
+                run, objective, run.theta(small), max_iter, tol, False
+            )
+            if again["value"] < best["value"]:
+                both = together(best, again)
+                best, out = again | both, found
         flat = flat_linear(run, objective, best)
     return replace(solution(problem, best, out), flat=flat)
+
+
+def _without_effects(problem):
+    """The criterion where all variances but that of the residual are zero."""
+    total, p = problem.weight.sum(), problem.n_border - 1
+    if problem.table is None:
+        rss = problem.weight @ problem.border[:, -1] ** 2
+    else:
+        rss = total * problem.mean_square
+    n = total - p if problem.reml else total
+    value = n * (np.log(max(rss, 1e-290) / n) + 1.0 + np.log(2.0 * np.pi))
+    return value + (p * np.log(total) if problem.reml else 0.0)
 
 
 def solution(problem, best, out):
@@ -51,11 +86,7 @@ def solution(problem, best, out):
     outcome = best["outcome"]
     exact = sigma2 <= problem.rounding**2 + _EXACT * problem.mean_square
     if (exact or problem.mean_square == 0.0) and outcome != INTERRUPTED:
-        outcome = (
-            "the residual variance is estimated as zero, because the groups and "
-            "columns determine the target exactly. Leave some of them out, or use "
-            "another model"
-        )
+        outcome = NO_RESIDUAL
     covariance = sigma2 * half.T @ half
     return Solution(
         coef=out["fixed"]["coef"],
