@@ -140,8 +140,10 @@ class Trainer:
         columns = tf.TensorSpec((5, None), FLOAT)
         order = tf.TensorSpec((None,), tf.int32)
         size = tf.TensorSpec((), tf.int32)
-        self._pass = tf.function(self._one_pass, [inputs, columns, order, size])
-        self._measure = tf.function(self._loss_of, [inputs, columns])
+        self._pass = tf.function(
+            self._one_pass, [inputs, columns, order, size], autograph=False
+        )
+        self._measure = tf.function(self._loss_of, [inputs, columns], autograph=False)
 
     def state(self):
         """Architecture as text, and the weights."""
