@@ -1,6 +1,7 @@
 """Thousands of hostile models: each ends in a right answer or in words that name why.
 
-usage: python tests/hostile.py [first [last]]    (a line for each failure, then a count)
+usage: python tests/hostile.py [first [last] | only number ... | shrink number]
+(a line for each failure, then a count)
 
 `verdict` is the judge. What it demands of a model that was fitted, refused or warned
 of stands in the functions below, in the order of a model's life.
@@ -461,27 +462,21 @@ def main(arguments):
     if arguments[:1] == ["shrink"]:
         print(shrunk(int(arguments[1])))
         return
-    first, last = 0, N_MODELS
-    if arguments:
+    numbers = range(N_MODELS)
+    if arguments[:1] == ["only"]:
+        numbers = list(map(int, arguments[1:]))
+    elif arguments:
         first = int(arguments[0])
-        last = int(arguments[1]) if len(arguments) > 1 else first + 1
+        numbers = range(first, int([*arguments, first + 1][1]))
     start, ends = time.perf_counter(), Counter()
-    for number in range(first, last):
-        begun = time.perf_counter()
+    for number in numbers:
         end, line = judge(number)
-        if time.perf_counter() - begun > 3:
-            print(
-                number,
-                f"{time.perf_counter() - begun:.1f} s",
-                draw_recipe(number),
-                file=sys.stderr,
-            )
         ends[end] += 1
         if line is not None:
             print(line, flush=True)
-    took, held = time.perf_counter() - start, last - first - ends.pop("wrong", 0)
+    took, held = time.perf_counter() - start, len(numbers) - ends.pop("wrong", 0)
     print(", ".join(f"{count} {end}" for end, count in ends.items()))
-    print(f"{held} of {last - first} hold, {took:.0f} s")
+    print(f"{held} of {len(numbers)} hold, {took:.0f} s")
 
 
 if __name__ == "__main__":

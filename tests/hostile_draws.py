@@ -741,7 +741,7 @@ def fixed_gone(draft):
     draft.meant.pop("x", None)
     draft.given.pop("x", None)
     if "random_slopes" in draft.parameters:
-        draft.say("refuse", "'x' is not a column", "no column", "0 feature")
+        draft.say("refuse", "'x' is", "no column", "0 feature")
     elif not draft.given:
         draft.say("refuse", "0 feature", "0 sample")
 
