@@ -284,11 +284,11 @@ class Table:
             if isinstance(dtype, nw.String | nw.Categorical | nw.Enum):
                 kind = "text" if isinstance(dtype, nw.String) else "categories"
                 return _no_numbers(column, where, kind)
-            if dtype.is_nested():
+            records, column = column.to_list, column.to_numpy()
+            if dtype.is_nested() or column.ndim > 1:
                 # as an array they may have a column for each of their parts
-                _check_numbers(column.to_list(), where)
+                _check_numbers(records(), where)
                 return np.full(self.n_rows, np.nan)
-            column = column.to_numpy()
         elif isinstance(self._data, pd.DataFrame):
             column = self._series(position)
             if isinstance(column.dtype, pd.CategoricalDtype):

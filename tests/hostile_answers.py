@@ -25,8 +25,8 @@ class Numbers:
     ----------
     X : ndarray of shape (n_rows, p)
         Fixed columns without those that a fit has set aside.
-    coef : ndarray of shape (p,)
-        The estimates in their coordinates.
+    coef, error : ndarray of shape (p,)
+        The estimates and standard errors in their coordinates; NaN for the intercept's.
     codes, z : lists of ndarray
         Levels and row values of each factor.
     kinds : list of str
@@ -42,6 +42,7 @@ class Numbers:
     offset: np.ndarray
     trials: np.ndarray
     coef: np.ndarray
+    error: np.ndarray
     codes: list
     z: list
     kinds: list
@@ -60,12 +61,15 @@ def numbers(draft, model):
     columns = [np.asarray(draft.meant[name], float)[kept] for name in names]
     estimates = model.fixed_effects_["estimate"].to_numpy()
     out = np.isnan(model.fixed_effects_["std_error"].to_numpy())
+    errors = model.fixed_effects_["std_error"].to_numpy()
     estimates = np.where(out, 0.0, estimates)
     first = int(model.fit_intercept)
-    X, coef, log_volume = [], [], 0.0
+    X, coef, error, log_volume = [], [], [], 0.0
     intercept = estimates[0] if first else 0.0
     w = weight[kept]
-    for column, b, gone in zip(columns, estimates[first:], out[first:], strict=True):
+    for column, b, e, gone in zip(
+        columns, estimates[first:], errors[first:], out[first:], strict=True
+    ):
         if gone:
             continue
         mean = w @ column / w.sum() if first else 0.0
@@ -73,9 +77,11 @@ def numbers(draft, model):
         scale = np.sqrt(w @ (column - mean) ** 2 / w.sum())
         X.append((column - mean) / scale)
         coef.append(b * scale)
+        error.append(e * scale)
         log_volume += np.log(scale)
     if first:
         X, coef = [np.ones(kept.sum()), *X], [intercept, *coef]
+        error = [np.nan, *error]
     codes, z, kinds, factors = _random(draft, model, kept, w)
     offset = np.zeros(kept.sum())
     if model.offset is not None:
@@ -90,6 +96,7 @@ def numbers(draft, model):
         offset,
         trials,
         np.array(coef, dtype=float),
+        np.array(error, dtype=float),
         codes,
         z,
         kinds,
@@ -189,8 +196,14 @@ def check_linear(draft, model):
     if not slack and not abs(noise / variance - 1) < 1e-5:
         return f"residual variance {noise:.9g}, dense {variance:.9g}"
     off = np.abs(p.coef - coef) / (error + 1e-9 * np.abs(coef))
-    if not slack and np.any(off > 1e-3):
+    # effects and weights of 1e5 leave few digits to anybody
+    rounding = max([np.max(np.abs(t)) for t in p.factors], default=0.0)
+    rounding = 2e-16 * rounding**2 * p.weight.sum()
+    if not slack and np.any(off > 1e-3 + rounding):
         return f"coefficients are off by {off.max():.3g} standard errors"
+    off = np.abs(p.error / error - 1)[np.isfinite(p.error)]
+    if not slack and np.any(off > 1e-4):
+        return f"standard errors {p.error}, dense {error}"
     if draft.recipe.solver == "quick" or not p.factors:
         return None
 
@@ -270,10 +283,10 @@ def _check_laplace(p, problem, nodes):
         )
 
     at = np.concatenate([p.coef, _parameters(p)])
-    return _newton(fun, at, size)
+    return _newton(fun, at, size, p.error)
 
 
-def _newton(fun, at, size):
+def _newton(fun, at, size, error):
     """Whether a step of Newton's, or away from a boundary, gains anything."""
     here, allowed = fun(at), 1e-3 + 1e-9 * abs(fun(at))
     k, step = len(at), 1e-3
@@ -302,6 +315,11 @@ def _newton(fun, at, size):
         gain = here - fun(other)
         if gain > allowed:
             return f"no maximum: {gain:.3g} more at {other.round(4)} than {at.round(4)}"
+    if values.min() > 1e-3:
+        # elsewhere differences of differences are none
+        own = np.sqrt(np.diag(axes / values @ axes.T))[:size]
+        if np.any(np.abs(error / own - 1)[np.isfinite(error)] > 0.03):
+            return f"standard errors {error}, dense {own}"
     return None
 
 

@@ -333,6 +333,12 @@ def test_a_column_of_records_or_lists_is_refused(value):
     assert np.isnan(nothing.numeric([0], missing=True)).all()
 
 
+def test_intervals_that_polars_takes_from_pandas_are_refused():
+    intervals = pd.IntervalIndex.from_breaks([0.0, 1.0, 2.0])
+    with pytest.raises(TypeError, match="column 'x' holds .* in row 0; an argument"):
+        Table(pl.DataFrame({"x": intervals})).numeric([0])
+
+
 def test_whole_numbers_in_a_list_of_rows_keep_all_their_digits():
     table = Table([[2**60 + 1, 0.5], [2**60 + 2, 1.5]])
     assert list(table.labels(0)) == [2**60 + 1, 2**60 + 2]
