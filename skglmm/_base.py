@@ -10,7 +10,6 @@ import pandas as pd
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.validation import validate_data
 
 from skglmm import _groups, _identified
 from skglmm._aligned import aligned
@@ -40,7 +39,7 @@ from skglmm._predictor import PredictorMixin
 from skglmm._progress import CallbackSupportMixin, Progress, with_callbacks
 from skglmm._report import redundant, report, separated_columns
 from skglmm._summary import SummaryMixin
-from skglmm._table import Table
+from skglmm._table import Table, store_features
 from skglmm._target import read_numbers, read_weight
 from skglmm._threads import one_blas_thread
 from skglmm._updating import UpdateMixin
@@ -182,12 +181,7 @@ class BaseMixedModel(
         progress.begin(X, y)
         progress.phase("reading the columns")
         table = Table(X, min_rows=2)
-        if table.names is None or y is None:
-            validate_data(self, X, y, skip_check_array=True)
-        else:
-            # what scikit-learn would find, which takes longer to find it
-            self.feature_names_in_ = np.array(table.names, dtype=object)
-            self.n_features_in_ = table.n_columns
+        store_features(self, X, y, table)
         target = self._read_target(y, table.n_rows)
         y, family, weight = target.values, FAMILIES[self._family], None
         if sample_weight is not None:

@@ -18,7 +18,6 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import (
     _check_feature_names_in,
     check_is_fitted,
-    validate_data,
 )
 
 from skglmm import _groups
@@ -29,7 +28,7 @@ from skglmm._linear import MixedLinearRegressor
 from skglmm._persistence import PersistenceMixin
 from skglmm._predictor import known_levels
 from skglmm._report import sentences, warn
-from skglmm._table import Table, check_features, plain
+from skglmm._table import Table, check_features, plain, store_features
 from skglmm._target import read_labels, refuse_times
 
 
@@ -315,7 +314,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
     def _fit(self, X, y):
         """Fit to all rows; return the problem and the messages for the user."""
         table = Table(X, min_rows=2)
-        validate_data(self, X, y, skip_check_array=True)
+        store_features(self, X, y, table)
         y = read_labels(y, table.n_rows, type(self).__name__)
         refuse_times(y)
         model, target_type = self._model(y)

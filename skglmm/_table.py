@@ -527,6 +527,25 @@ def _complex(where: str) -> ValueError:
     )
 
 
+def store_features(estimator: Any, X: Any, y: Any, table: Table) -> None:
+    """Store the number and names of the columns, as scikit-learn does.
+
+    Parameters
+    ----------
+    estimator : object
+    X : dataframe or array-like
+    y : array-like
+    table : Table
+        The same as X.
+    """
+    if table.names is None or y is None:
+        validate_data(estimator, X, y, skip_check_array=True)
+        return
+    # what scikit-learn would find, which takes longer to find it
+    estimator.feature_names_in_ = np.array(table.names, dtype=object)
+    estimator.n_features_in_ = table.n_columns
+
+
 def check_features(estimator: Any, X: Any, table: Table) -> None:
     """Refuse a table whose columns are not those that an estimator was fitted to.
 

@@ -91,7 +91,7 @@ def _other_starts(problem, run, theta):
             continue
         tried = [abs(factors[r][0, 0])]
         for sd in np.sort(1.0 / sizes):
-            if all(not 1.0 / _APART < sd / max(t, 1e-300) < _APART for t in tried):
+            if all(not t / _APART < sd < t * _APART for t in tried):
                 tried.append(sd)
                 changed = list(factors)
                 changed[r] = sd * np.eye(factor.n_effects)
