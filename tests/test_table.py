@@ -308,7 +308,9 @@ def test_dates_are_not_numbers(container):
 
 
 @pytest.mark.parametrize(
-    "value", [{"foo": "bar"}, [1.0], np.array([1.0]), object()], ids=str
+    "value",
+    [{"foo": "bar"}, [1.0], np.array([1.0]), object()],
+    ids=["dict", "list", "array", "object"],
 )
 def test_other_objects_are_refused_with_their_column_and_row(value):
     column = np.fromiter([1.0, value], dtype=object, count=2)
