@@ -78,7 +78,9 @@ def test_the_answer_is_that_of_glmer(name, method):
     ref, data, model, messages = fitted(name, method)
     assert model.converged_
     assert not model.singular_
-    assert not messages
+    # few binary rows a level: what Laplace's approximation leaves out is said
+    off = "log-likelihood units off"
+    assert not [text for text in messages if method == "agq25" or off not in text]
     quadrature = method == "agq25"
     assert model.log_likelihood_method_ == ("quadrature" if quadrature else method)
     if not content(ref):

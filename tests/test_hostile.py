@@ -10,10 +10,16 @@ from hostile_draws import N_IN_SUITE, Recipe, draw_recipe
 
 from skglmm import MixedLinearRegressor
 
-AT_ONCE = 25
+AT_ONCE, N_PLAIN = 25, 50
 
 
-@pytest.mark.parametrize("first", range(0, N_IN_SUITE, AT_ONCE))
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(k, marks=[pytest.mark.slow] * (k >= N_PLAIN))
+        for k in range(0, N_IN_SUITE, AT_ONCE)
+    ],
+)
 def test_hostile_models_end_in_a_right_answer_or_in_words(first):
     lines = [judge(number)[1] for number in range(first, first + AT_ONCE)]
     failures = [line for line in lines if line is not None]

@@ -156,9 +156,13 @@ class Solution:
     cross: tuple | None = None
 
     def checked(self):
-        """The same, not converged if it has numbers that are not finite."""
-        numbers = [self.coef, np.array(self.log_likelihood), *self.covariances]
-        numbers += [*self.means, *self.posteriors]
+        """The same, not converged if it has numbers that are not finite.
+
+        A log-likelihood that is NaN has not been computed.
+        """
+        numbers = [self.coef, *self.covariances, *self.means, *self.posteriors]
+        if not np.isnan(self.log_likelihood):
+            numbers.append(np.array(self.log_likelihood))
         if self.noise_variance is not None:
             numbers.append(np.array(self.noise_variance))
         if self.outcome is not None or all(np.isfinite(a).all() for a in numbers):
