@@ -280,8 +280,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
             self.handle_unknown,
             "encode",
         )
-        features = _values(self._tables, codes)
-        return features
+        return _values(self._tables, codes)
 
     def get_feature_names_out(self, input_features=None):
         """Names of the features.

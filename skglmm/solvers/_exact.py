@@ -53,7 +53,9 @@ def solve_linear(problem, max_iter, tol, device):
     """
     with open_objective(problem, device) as (run, objective):
         best, out = search(problem, run, objective, max_iter, tol)
-        if problem.design.factors and best["value"] > _without_effects(problem) + 1e-6:
+        interrupted = best["outcome"] == INTERRUPTED
+        beside = best["value"] > _without_effects(problem) + 1e-6
+        if problem.design.factors and beside and not interrupted:
             # a maximum beside the boundary, and the boundary is higher
             small = [_SMALL * np.eye(len(t)) for t in run.factors(best["theta"])]
             again, found = minimize(
@@ -62,7 +64,7 @@ def solve_linear(problem, max_iter, tol, device):
             if again["value"] < best["value"]:
                 both = together(best, again)
                 best, out = again | both, found
-        flat = flat_linear(run, objective, best)
+        flat = () if interrupted else flat_linear(run, objective, best)
     return replace(solution(problem, best, out), flat=flat)
 
 
