@@ -59,6 +59,7 @@ _PRIVATE = (
     "_named",
     "_fixed_columns",
     "_from_metadata",
+    "_coef_covariance",
     "_coef_half",
     "_posteriors",
     "_shifts",
@@ -340,8 +341,7 @@ class BaseMixedModel(
         if linear and part is None and solution.outcome is None:
             if _identified.no_residual(terms, encoded, y):
                 solution = replace(solution, outcome=NO_RESIDUAL)
-        solution = _in_user_order(solution, design, factors)
-        solution = replace(solution, coef=solution.coef + origin)
+        solution = _in_user_order(solution, design, factors, origin)
         if unit != 1.0:
             solution, y = solution.in_unit(unit, float(weight.sum())), y * unit
 
@@ -365,7 +365,7 @@ class BaseMixedModel(
         if family.name != "gaussian":
             separated = separated_columns(
                 self.fixed_effects_,
-                self.fixed_effects_covariance_.to_numpy(),
+                self._coef_covariance,
                 np.ptp(design_matrix, axis=0),
                 self.fit_intercept,
             )
@@ -500,9 +500,7 @@ class BaseMixedModel(
         std_error[coding.aliased] = np.nan
         covariance[coding.aliased] = covariance[:, coding.aliased] = np.nan
         names_ = ("Intercept",) * int(self.fit_intercept) + tuple(names)
-        self.fixed_effects_covariance_ = pd.DataFrame(
-            covariance, _index(names_), _index(names_)
-        )
+        self._coef_covariance = covariance
         first = int(self.fit_intercept)
         # the errors of the coefficients are this times independent standard ones
         self._coef_half = np.zeros((1 + len(names), len(solution.coef)))
@@ -542,6 +540,17 @@ class BaseMixedModel(
             )
         if solution.noise_variance is not None:
             self.noise_variance_ = solution.noise_variance
+
+    @property
+    def fixed_effects_covariance_(self):
+        """Covariance matrix of the estimates of the fixed effects."""
+        if "_coef_covariance" not in vars(self):
+            raise AttributeError(
+                f"This {type(self).__name__} is not fitted: it has no "
+                "fixed_effects_covariance_ yet."
+            )
+        names = self.fixed_effects_.index
+        return pd.DataFrame(self._coef_covariance, names, names)
 
     @property
     def variance_components_(self):
@@ -631,7 +640,7 @@ def _length(a):
 def _size(y):
     """Root of the mean square of a target."""
     with np.errstate(over="ignore"):
-        size = float(np.linalg.norm(y) / np.sqrt(len(y)))
+        size = float(np.sqrt(y.dot(y) / len(y)))
     if 0.0 < size < np.inf and _LEAST < size < 1.0 / _LEAST:
         return size
     largest = float(np.max(np.abs(y), initial=0.0))
@@ -716,8 +725,8 @@ def _present_levels(codes, levels):
     return codes.astype(np.int32), levels[kept]
 
 
-def _in_user_order(solution, design, factors):
-    """The solution with factors and levels as the user had them."""
+def _in_user_order(solution, design, factors, origin):
+    """The solution with factors, levels and origin as the user had them."""
     engine = design.plan.chain + design.plan.core
     place = {user: at for at, user in enumerate(engine)}
     users = range(len(factors))
@@ -734,6 +743,7 @@ def _in_user_order(solution, design, factors):
         extra["monte_carlo"] = about | {"covariances": moves}
     return replace(
         solution,
+        coef=solution.coef + origin,
         extra=extra,
         covariances=tuple(solution.covariances[place[r]] for r in users),
         singular=tuple(sorted(engine[r] for r in solution.singular)),

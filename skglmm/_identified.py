@@ -235,7 +235,10 @@ def dependent_effects(terms, recodings, squares):
             )
         if nothing.any() or term.n_effects == 1 or term.covariance == "scalar":
             continue
-        sizes, axes = np.linalg.eigh(gram / np.outer(scale, scale))
+        likeness = gram / np.outer(scale, scale)
+        if term.n_effects == 2 and 1.0 - abs(likeness[0, 1]) > _NOTHING:
+            continue
+        sizes, axes = np.linalg.eigh(likeness)
         if sizes[0] > _NOTHING:
             continue
         share = np.abs(axes[:, 0])

@@ -187,7 +187,7 @@ def twins(levels):
     >>> twins(pd.Index([3, "x", "03"], dtype=object))
     (3, '03')
     """
-    kinds = _kinds(levels)
+    kinds = _kinds(levels) if levels.dtype == object else ()
     if len(kinds) < 2:
         return None
     texts = [level for level, k in zip(levels, kinds, strict=True) if k == "text"]

@@ -160,12 +160,13 @@ class Solution:
 
         A log-likelihood that is NaN has not been computed.
         """
-        numbers = [self.coef, *self.covariances, *self.means, *self.posteriors]
-        if not np.isnan(self.log_likelihood):
-            numbers.append(np.array(self.log_likelihood))
+        if self.outcome is not None:
+            return self
+        arrays = [self.coef, *self.covariances, *self.means, *self.posteriors]
+        scalars = [0.0 if np.isnan(self.log_likelihood) else self.log_likelihood]
         if self.noise_variance is not None:
-            numbers.append(np.array(self.noise_variance))
-        if self.outcome is not None or all(np.isfinite(a).all() for a in numbers):
+            scalars.append(self.noise_variance)
+        if np.isfinite(sum(scalars)) and all(np.isfinite(a).all() for a in arrays):
             return self
         outcome = (
             "some estimates are no finite numbers. Simplify the model, or bring its "

@@ -71,11 +71,14 @@ def flat_linear(run, objective, best):
     -------
     flat : tuple of int
     """
-    theta, scale = best["theta"], _scales(run, best["theta"])
+    theta, inverse = best["theta"], best["inverse"]
+    if len(theta) < 2 or _curved(inverse):
+        return ()
+    scale = _scales(run, theta)
     inside = scale > 0.0
     if inside.sum() < 2:
         return ()
-    inverse = best["inverse"][np.ix_(inside, inside)]
+    inverse = inverse[np.ix_(inside, inside)]
     if np.array_equal(inverse, np.diag(np.diag(inverse))):
         # the search has forgotten what it knew of the curvature
         out = objective.evaluate(theta)
@@ -102,6 +105,16 @@ def flat_linear(run, objective, best):
     if not abs(ahead - behind) / (2.0 * _STEP) < 2.0 * _FLAT:
         return ()
     return _changed(run, theta, [direction])
+
+
+def _curved(inverse):
+    """Whether no part of an inverse metric that the search has learnt is suspicious."""
+    if not np.isfinite(inverse).all():
+        return False
+    root = np.sqrt(np.diag(inverse))
+    sizes = np.linalg.eigvalsh(inverse / np.outer(root, root))
+    learnt = np.count_nonzero(inverse) > len(inverse)
+    return learnt and not sizes[-1] * _SUSPICIOUS > max(sizes[0], 1e-12)
 
 
 def _changed(run, theta, directions):

@@ -82,13 +82,14 @@ def together(*reports):
 
 def _other_starts(problem, run, theta):
     """Parameters at which one variance suits each of the scales of its effects."""
-    factors = run.factors(theta)
-    for r, (factor, square) in enumerate(
-        zip(problem.design.factors, problem.squares, strict=False)
-    ):
-        sizes = np.sqrt(np.diag(square))
-        if factor.covariance != "scalar" or factor.n_effects == 1 or not sizes.all():
+    factors = None
+    for r, factor in enumerate(problem.design.factors):
+        if factor.covariance != "scalar" or factor.n_effects == 1:
             continue
+        sizes = np.sqrt(np.diag(problem.squares[r])) if problem.squares else np.zeros(1)
+        if not sizes.all():
+            continue
+        factors = factors or run.factors(theta)
         tried = [abs(factors[r][0, 0])]
         for sd in np.sort(1.0 / sizes):
             if all(not t / _APART < sd < t * _APART for t in tried):
