@@ -46,6 +46,7 @@ from skglmm._updating import UpdateMixin
 from skglmm.solvers import SOLVERS, BaseSolver
 from skglmm.solvers._base import Problem
 from skglmm.solvers._exact import NO_RESIDUAL
+from skglmm.solvers._search import INTERRUPTED
 
 # Columns up to which products of them are too small to gain by several threads, and
 # rows times squared columns up to which OpenBLAS starts none.
@@ -341,6 +342,9 @@ class BaseMixedModel(
         if linear and part is None and solution.outcome is None:
             if _identified.no_residual(terms, encoded, y):
                 solution = replace(solution, outcome=NO_RESIDUAL)
+        if solution.outcome not in (None, INTERRUPTED, NO_RESIDUAL):
+            reason = _identified.beyond_digits(y, weight, linear)
+            solution = replace(solution, outcome=reason or solution.outcome)
         solution = _in_user_order(solution, design, factors, origin)
         if unit != 1.0:
             solution, y = solution.in_unit(unit, float(weight.sum())), y * unit

@@ -16,6 +16,8 @@ from skglmm._table import plain
 _LARGEST = 1_000_000
 # Share of a column that is rounding.
 _NOTHING = 1e-10
+# Ratio of weights, and size of a count, from which rounding can be all that is left.
+_UNEVEN, _HUGE = 1e8, 1e11
 # Rows that are looked at before all of them are.
 _ENOUGH = 1000
 
@@ -400,6 +402,33 @@ def undetermined(names, solution):
         "likelihood stays where it is when they change together. Leave one of these "
         "factors out, or simplify their effects"
     ]
+
+
+def beyond_digits(y, weight, linear):
+    """Why rounding may keep a solver from the maximum, None if nothing is so extreme.
+
+    Parameters
+    ----------
+    y, weight : ndarray of shape (n_rows,)
+    linear : bool
+
+    Returns
+    -------
+    reason : str or None
+    """
+    least, most = float(weight.min()), float(weight.max())
+    if most > _UNEVEN * least:
+        return (
+            f"the weights differ by a factor of {most / least:.2g}, and beside the "
+            "largest the others have no digits left. Give weights of one order of size"
+        )
+    if not linear and np.max(y) > _HUGE:
+        return (
+            f"the outcomes are as large as {np.max(y):.2g}, which leaves the "
+            "log-likelihood no digits to compare estimates by. Count in larger units, "
+            "or give their logarithms to MixedLinearRegressor"
+        )
+    return None
 
 
 def _orthonormal(columns):

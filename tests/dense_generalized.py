@@ -83,7 +83,8 @@ def density(problem, eta):
     """Log-likelihood of each row, with all its constants."""
     y, n = problem.y, problem.trials
     if problem.family == "poisson":
-        return y * eta - np.exp(eta) - gammaln(y + 1)
+        with np.errstate(over="ignore"):  # a step that goes too far is halved
+            return y * eta - np.exp(eta) - gammaln(y + 1)
     choose = gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1)
     return choose + y * log_expit(eta) + (n - y) * log_expit(-eta)
 

@@ -240,7 +240,8 @@ def _check_life(draft, model, X, beside):
         demand(np.all((p >= 0) & (p <= 1)), f"predict_proba gives {p}")
         demand(np.allclose(p.sum(axis=1), 1), "probabilities do not sum to one")
     score = ask(lambda: model.score(X, draft.y, **beside), "score")
-    demand(np.isfinite(score), f"score is {score}")
+    bad = score == -np.inf and not model.converged_
+    demand(bad or np.isfinite(score), f"score is {score}")
     text = ask(lambda: str(model.summary()), "summary")
     demand(len(text) > 50, f"summary is {text}")
     ask(lambda: model.summary().to_frame(), "summary")

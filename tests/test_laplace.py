@@ -196,6 +196,29 @@ def test_more_nodes_settle_on_one_likelihood(name):
     assert abs(values[3] - values[1]) < abs(values[3] - values[0])
 
 
+def test_quadrature_ends_at_a_maximum_where_one_level_has_a_million_events():
+    random = np.random.default_rng(3)
+    g, x = np.repeat(np.arange(8), 6), random.normal(size=48)
+    y = random.poisson(np.exp(0.3 * x + np.linspace(-2.0, 2.0, 8)[g]))
+    y[0] = 1_000_000
+    X = pd.DataFrame({"x": x, "g": g})
+    model = MixedPoissonRegressor("g", solver=Laplace(n_quadrature=15)).fit(X, y)
+    columns = np.column_stack([np.ones(48), x])
+    one = np.ones(48)
+    problem = textbook.Problem(
+        "poisson", columns, y, one, 0.0 * one, one, [g], [one[:, None]], 0.0
+    )
+    coef = np.append(model.intercept_, model.coef_)
+    root = np.sqrt(model.random_effects_covariance_["g"])
+
+    def value(scale):
+        return textbook.laplace(problem, coef, [scale * root], 15)
+
+    assert_allclose(-2.0 * model.log_likelihood_, value(1.0), rtol=1e-9)
+    assert value(1.0) < min(value(0.99), value(1.01))
+    assert_allclose(value(1.001), value(0.999), atol=2e-5)
+
+
 def test_methods_are_named():
     assert (
         fitted("bernoulli_triples", "agq25", 1)[2].log_likelihood_method_ == "laplace"

@@ -191,6 +191,14 @@ def _quadrature(inner, data, nodes, factor, u, coef, own, shrunk):
     )
 
 
+def _shrunk(own, factor):
+    """(T'Z_j'WZ_jT + I)^-1, which I - T'Z_j'V^-1Z_jT loses where the rows say much."""
+    matrix = blocks.left(tf.transpose(factor), blocks.right(own, factor))
+    one = blocks.identity(factor.shape[0])
+    root = blocks.solve_lower(blocks.cholesky(matrix + one), one)
+    return blocks.product_tn(root, root)
+
+
 def value(inner, index, data, nodes, coef, means, factors, tol):
     """Objective alone, at given fixed effects and covariances.
 
@@ -302,8 +310,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
         )
     else:
         t = factors[0]
-        lifted = blocks.left(tf.transpose(t), blocks.right(info[0], t))
-        shrunk = blocks.identity(t.shape[0]) - lifted
+        shrunk = _shrunk(state["own"][0], t)
         direct = _quadrature(inner, data, nodes, t, u[0], coef, state["own"][0], shrunk)
         direct = replace(
             direct, value=direct.value + end["penalty"] + inner.constant(data)

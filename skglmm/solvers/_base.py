@@ -160,19 +160,25 @@ class Solution:
 
         A log-likelihood that is NaN has not been computed.
         """
+        cross = self.cross
+        if cross is not None and not all(np.isfinite(c).all() for c in cross):
+            cross = None
         if self.outcome is not None:
-            return self
+            return self if cross is self.cross else replace(self, cross=cross)
         arrays = [self.coef, *self.covariances, *self.means, *self.posteriors]
         scalars = [0.0 if np.isnan(self.log_likelihood) else self.log_likelihood]
         if self.noise_variance is not None:
             scalars.append(self.noise_variance)
-        if np.isfinite(sum(scalars)) and all(np.isfinite(a).all() for a in arrays):
+        if "elbo" in self.extra:
+            scalars.append(self.extra["elbo"])
+        finite = np.isfinite(sum(scalars)) and all(np.isfinite(a).all() for a in arrays)
+        if finite and cross is self.cross:
             return self
         outcome = (
             "some estimates are no finite numbers. Simplify the model, or bring its "
             "columns to similar scales"
         )
-        return replace(self, outcome=outcome)
+        return replace(self, outcome=outcome, cross=cross)
 
     def in_unit(self, unit, total):
         """The same for a target that was divided by a unit, with rows of that weight.

@@ -119,7 +119,7 @@ def _modal_solution(run, problem, turn, out, n_iter, outcome):
     found = out["estimates"]
     method, value, _ = generalized.log_likelihood(run, problem.family, turn.data, found)
     report = {"n_iter": n_iter, "outcome": outcome, "history": np.array([value])}
-    covariance = np.linalg.inv(found["normal"])
+    covariance = _generalized.inverse(found["normal"])
     return _generalized.make_solution(
         problem, report, found, covariance, -0.5 * value, method
     )

@@ -106,7 +106,7 @@ def variational_solution(run, problem, best, out, objective):
     from skglmm.engine import generalized
 
     slopes = out["slopes"]
-    covariance = np.linalg.inv(out["normal"])
+    covariance = inverse(out["normal"])
     covariance += slopes @ inverse_hessian(out["hessian"]) @ slopes.T
     method, value, error = generalized.log_likelihood(
         run, problem.family, objective.data, out
@@ -235,7 +235,7 @@ def _about_laplace(run, objective, best, out, rare):
 def laplace_solution(run, problem, best, out, method):
     """Solution at the optimum of a `generalized.Laplace`."""
     if best["outcome"] == INTERRUPTED:
-        covariance = np.linalg.inv(out["normal"])
+        covariance = inverse(out["normal"])
     else:
         covariance = coef_covariance(out["hessian"], len(out["coef"]))
     value = float(out["value"]) - float(out["penalty"])
@@ -285,6 +285,14 @@ def kept_factors(factors, factorization):
 
 # Effects below which a factor counts as small for the partial factorisation.
 SMALL_FACTOR = 30
+
+
+def inverse(matrix):
+    """Inverse of a symmetric matrix, which rounding may have left singular."""
+    try:
+        return np.linalg.inv(matrix)
+    except np.linalg.LinAlgError:
+        return np.linalg.pinv(matrix, hermitian=True)
 
 
 def inverse_hessian(hessian):

@@ -10,6 +10,7 @@ from skglmm.solvers._flat import flat_factors
 from skglmm.solvers._generalized import (
     coef_covariance,
     fit_variational,
+    inverse,
     inverse_hessian,
     make_solution,
     variational_solution,
@@ -406,7 +407,7 @@ def _approximate_covariance(out, coordinates):
     own = inverse_hessian(jacobian.T @ out["hessian"] @ jacobian)
     slopes = out["slopes"] @ jacobian
     across = slopes @ own
-    first = np.linalg.inv(out["normal"]) + across @ slopes.T
+    first = inverse(out["normal"]) + across @ slopes.T
     return np.block([[first, across], [across.T, own]])
 
 
