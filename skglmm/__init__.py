@@ -1,15 +1,15 @@
 """Mixed-effects models as scikit-learn estimators."""
 
-from skglmm._binomial import MixedBinomialRegressor, MixedLogisticRegressor
+from skglmm._binomial import MixedBinomialRegressor
 from skglmm._encoder import GroupEffectEncoder
-from skglmm._flexible import NetworkPart, RegressorPart
+from skglmm._fitted.persistence import OtherVersionWarning
+from skglmm._fitted.summary import Summary
+from skglmm._fixed.parts import NetworkPart, RegressorPart
 from skglmm._linear import MixedLinearRegressor
-from skglmm._persistence import OtherVersionWarning
-from skglmm._plan import show_plan
+from skglmm._logistic import MixedLogisticRegressor
 from skglmm._poisson import MixedPoissonRegressor
-from skglmm._summary import Summary
-
-__version__ = "0.1.0.dev0"
+from skglmm._problem.show_plan import show_plan
+from skglmm._version import __version__
 
 __all__ = [
     "GroupEffectEncoder",

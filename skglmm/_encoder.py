@@ -20,16 +20,18 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from skglmm import _groups
 from skglmm._base import BaseMixedModel
-from skglmm._binomial import MixedLogisticRegressor
-from skglmm._identified import too_many
+from skglmm._families import FAMILIES
+from skglmm._fitted.persistence import PersistenceMixin
+from skglmm._fitted.predictor import known_levels
+from skglmm._fitted.report import sentences, warn
 from skglmm._linear import MixedLinearRegressor
-from skglmm._persistence import PersistenceMixin
-from skglmm._predictor import known_levels
-from skglmm._report import sentences, warn
-from skglmm._table import Table, check_features, plain, store_features
-from skglmm._target import read_labels, refuse_times
+from skglmm._logistic import MixedLogisticRegressor
+from skglmm._reading.identified import too_many
+from skglmm._reading.labels import encode, lookup
+from skglmm._reading.table import Table, check_features, plain, store_features
+from skglmm._reading.target import read_labels, refuse_times
+from skglmm._reading.terms import resolve_terms, term_labels
 
 
 class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
@@ -237,7 +239,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
                 )
             model, tables, _ = _fit_effects(outside, self.std)
             codes = [
-                _groups.lookup(levels, parts)
+                lookup(levels, parts)
                 for (levels, _), parts in zip(
                     tables, problem.take(test).labels, strict=True
                 )
@@ -272,7 +274,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         table = Table(X)
         check_features(self, X, table)
-        labels = [_groups.term_labels(table, term)[0] for term in self._terms]
+        labels = [term_labels(table, term)[0] for term in self._terms]
         codes = known_levels(
             [term.name for term in self._terms],
             [levels for levels, _ in self._tables],
@@ -318,7 +320,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         refuse_times(y)
         model, target_type = self._model(y)
         model.set_params(groups=self._group_columns(model, table))
-        terms = _groups.resolve_terms(
+        terms = resolve_terms(
             table,
             model.groups,
             model.random_slopes,
@@ -404,7 +406,7 @@ class _Problem:
     def __init__(self, X, y, model, terms):
         self.X, self.y, self.model, self.terms = X, y, model, terms
         self.table = Table(X)
-        self.labels = [_groups.term_labels(self.table, term)[0] for term in terms]
+        self.labels = [term_labels(self.table, term)[0] for term in terms]
 
     def take(self, rows):
         """The problem with some of the rows."""
@@ -416,7 +418,7 @@ class _Problem:
         """Why the variance of a factor cannot be estimated, None if it can."""
         if n_levels < 2:
             return f"the factor {term.name!r} has one level"
-        linear = self.model._family == "gaussian"
+        linear = FAMILIES[self.model._family].is_linear
         if not linear or too_many(term, n_levels, float(len(self.y))) is None:
             return None
         what = "levels" if term.n_effects == 1 else "random effects"
@@ -460,8 +462,8 @@ def _fit_effects(problem, std):
     """
     kept, levels, messages = [], {}, []
     for term, labels in zip(problem.terms, problem.labels, strict=True):
-        names = _groups.term_labels(problem.table, term)[1]
-        levels[term.name] = _groups.encode(labels, term.name, names)[1]
+        names = term_labels(problem.table, term)[1]
+        levels[term.name] = encode(labels, term.name, names)[1]
         reason = problem.hopeless(term, len(levels[term.name]))
         if reason is None:
             kept.append(term)

@@ -3,7 +3,7 @@
 from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
-from skglmm._target import read_numbers
+from skglmm._reading.target import read_numbers
 
 
 class MixedLinearRegressor(RegressorMixin, BaseMixedModel):

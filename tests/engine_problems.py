@@ -4,8 +4,9 @@ import functools
 
 import numpy as np
 
-from skglmm._design import Factor, build_design
-from skglmm.solvers._base import Problem
+from skglmm._families import FAMILIES
+from skglmm._problem.design import Factor, build_design
+from skglmm._problem.problem import Problem
 
 
 class Engine:
@@ -31,7 +32,7 @@ class Engine:
         self.design = build_design(factors, np.inf if dense else -1.0)
         plan, rows = self.design.plan, self.design.rows
         self.order = plan.chain + plan.core
-        self.family, self.kinds = problem.family, kinds
+        self.family, self.kinds = FAMILIES[problem.family], kinds
         working = Problem(
             design=self.design,
             border=rows(np.column_stack([problem.X, problem.y])),
@@ -39,7 +40,7 @@ class Engine:
                 None if factors[r].plain else rows(problem.z[r]) for r in self.order
             ),
             weight=rows(problem.weight),
-            family=problem.family,
+            family=FAMILIES[problem.family],
             offset=rows(problem.offset),
             trials=rows(problem.trials),
         )

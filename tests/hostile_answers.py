@@ -57,7 +57,7 @@ def numbers(draft, model):
     if draft.weight is not None:
         weight = np.broadcast_to(np.asarray(draft.weight, dtype=float), (n,)).copy()
     kept = weight > 0
-    names = [list(draft.given)[at] for at in model._fixed_columns]
+    names = [list(draft.given)[at] for at in model._fitted.fixed_columns]
     columns = [np.asarray(draft.meant[name], float)[kept] for name in names]
     estimates = model.fixed_effects_["estimate"].to_numpy()
     out = np.isnan(model.fixed_effects_["std_error"].to_numpy())
@@ -107,7 +107,7 @@ def numbers(draft, model):
 
 def _random(draft, model, kept, weight):
     codes, z, kinds, factors = [], [], [], []
-    for term in model._terms:
+    for term in model._fitted.terms:
         if len(term.columns) == 2 or ":" in str(term.name):
             pairs = draft.codes["g"][kept] * 1000 + draft.codes["h"][kept]
         else:

@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from skglmm import MixedLinearRegressor, _design
+from skglmm import MixedLinearRegressor
+from skglmm._problem import design as _design
 from skglmm.datasets import make_mixed_regression
 from skglmm.solvers import VI, Laplace
 

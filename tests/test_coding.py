@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skglmm._coding import code_fixed, code_random
+from skglmm._problem.coding import code_fixed, code_random
 
 COVARIANCES = ("full", "diag", "scalar")
 

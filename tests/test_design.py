@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from skglmm import _design
-from skglmm._design import Factor, build_design, counting_sort, parents
+from skglmm._problem import design as _design
+from skglmm._problem.design import Factor, build_design, counting_sort, parents
 
 
 def factor(codes, **kwargs):

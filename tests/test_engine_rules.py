@@ -255,8 +255,8 @@ def test_xla_compiles_a_minimisation_as_a_whole_and_finds_lme4s_likelihood():
 
     import tensorflow as tf
 
+    from skglmm._loops.linear import open_objective
     from skglmm.engine import linear
-    from skglmm.solvers._exact import open_objective
 
     ref, data = oracles.load("sleepstudy_slopes", "reml")
     problems = []

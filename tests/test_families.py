@@ -8,16 +8,15 @@ from scipy.integrate import quad
 from scipy.special import expit, log_expit
 from sklearn.metrics import log_loss, mean_poisson_deviance, r2_score
 
-from skglmm._families import FAMILIES, explained_deviance
+from skglmm._families import FAMILIES
+from skglmm._families.base import explained_deviance
 
 GENERALISED = ["poisson", "binomial"]
 ETA = np.linspace(-6.0, 6.0, 49)
 
 
 def likelihood(family):
-    from skglmm.engine.likelihoods import LIKELIHOODS
-
-    return LIKELIHOODS[family]
+    return FAMILIES[family].likelihood()
 
 
 def rows(family, n):

@@ -29,9 +29,10 @@ from skglmm import (
     MixedPoissonRegressor,
     NetworkPart,
     RegressorPart,
+    _families,
 )
-from skglmm._design import Factor
-from skglmm._flexible import assign_folds
+from skglmm._fixed.cross_fitted import assign_folds
+from skglmm._problem.design import Factor
 
 FAMILIES = {
     "gaussian": MixedLinearRegressor,
@@ -211,7 +212,7 @@ def test_working_responses_are_ratios_of_expected_derivatives(family):
 
     y, trials = np.array([0.0, 3.0]), np.array([4.0, 5.0])
     mean, variance = np.array([-0.5, 1.2]), np.array([0.3, 1.4])
-    _, step, weight = working(family, y, trials, mean, variance)
+    _, step, weight = working(_families.FAMILIES[family], y, trials, mean, variance)
     for i in range(2):
 
         def expected(function, i=i):
@@ -394,7 +395,7 @@ def test_a_model_with_a_network_is_read_in_another_process(fitted, curved, tmp_p
     X = curved[0][["x0", "x1", "g"]].head(4)
     text = pickle.dumps(fitted)
     assert b"keras.src" not in text
-    assert not isinstance(fitted._fixed_part.networks[0], Model)
+    assert not isinstance(fitted._fitted.part.networks[0], Model)
     path = tmp_path / "model.pickle"
     path.write_bytes(pickle.dumps((fitted, X)))
     code = (
@@ -440,7 +441,7 @@ def test_hyperparameters_of_a_network_can_be_searched():
     grid = {"fixed_effects__build__units": [1, 16]}
     search = GridSearchCV(model, grid, cv=2).fit(X, y)
     assert search.best_params_ == {"fixed_effects__build__units": 16}
-    weights = search.best_estimator_._fixed_part.networks[0][1]
+    weights = search.best_estimator_._fitted.part.networks[0][1]
     assert weights[0].shape == (2, 16)
 
 

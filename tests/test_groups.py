@@ -8,17 +8,14 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from skglmm._groups import (
+from skglmm._reading.labels import encode, extend, lookup, unseen_report
+from skglmm._reading.table import Table
+from skglmm._reading.terms import (
     Term,
-    encode,
-    extend,
-    lookup,
     resolve_metadata_terms,
     resolve_terms,
     term_labels,
-    unseen_report,
 )
-from skglmm._table import Table
 
 PUPILS = {
     "score": [0.1, 0.2, 0.3, 0.4],

@@ -18,7 +18,12 @@ from skglmm import (
     MixedPoissonRegressor,
 )
 from skglmm._families import FAMILIES
-from skglmm._mixtures import Counts, Successes, distribution, logistic_moments
+from skglmm._families.mixed_counts import (
+    Counts,
+    Successes,
+    distribution,
+    logistic_moments,
+)
 from skglmm.datasets import make_mixed_regression
 from skglmm.solvers import VI
 
@@ -62,13 +67,13 @@ def cross_covariance(problem, solution):
     blocks = [
         block for post in solution.posteriors for block in np.moveaxis(post, 2, 0)
     ]
-    if problem.family == "gaussian":
+    if problem.family.is_linear:
         W = W / solution.noise_variance
     else:
         b = np.concatenate([m.T.ravel() for m in solution.means])
         eta = X @ solution.coef + Z @ b
         variance = np.einsum("ij,jk,ik->i", Z, block_diag(*blocks), Z)
-        if problem.family == "poisson":
+        if problem.family.name == "poisson":
             W = W * np.exp(eta + variance / 2)
         else:
             trials = 1.0 if problem.trials is None else problem.trials
@@ -296,16 +301,16 @@ def test_a_row_has_the_uncertainty_of_the_levels_that_it_has():
     )
     # the fixed and the random effects as independent
     model = MixedLinearRegressor(["g0", "g1"], random_slopes={"g0": ["x0"]}).fit(X, y)
-    model._shifts = {}
+    model._fitted.shifts.clear()
     rows = pd.DataFrame({"x0": 1.5, "g0": [3, NEW, 3, NEW], "g1": [4, 4, NEW, NEW]})
     z = np.array([1.0, 1.5])
     fixed = z @ model.fixed_effects_covariance_.to_numpy() @ z
     g0 = model.random_effects_std_["g0"].loc[3]
     seen = {
-        "g0": z @ model._posteriors["g0"][3] @ z,
+        "g0": z @ model._fitted.posteriors["g0"][3] @ z,
         "g1": model.random_effects_std_["g1"].loc[4].item() ** 2,
     }
-    assert_allclose(np.diag(model._posteriors["g0"][3]), g0**2)
+    assert_allclose(np.diag(model._fitted.posteriors["g0"][3]), g0**2)
     prior = {
         "g0": z @ model.random_effects_covariance_["g0"] @ z,
         "g1": model.random_effects_covariance_["g1"].item(),

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skglmm import MixedLinearRegressor, MixedPoissonRegressor, _design
+from skglmm import MixedLinearRegressor, MixedPoissonRegressor
+from skglmm._problem import design as _design
 from skglmm.datasets import make_mixed_regression
 
 

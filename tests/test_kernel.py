@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skglmm import _design
-from skglmm._design import Factor, Plan, build_design
-from skglmm._linear_table import of_coded
+from skglmm._problem import design as _design
+from skglmm._problem.design import Factor, Plan, build_design
+from skglmm._problem.sums import of_coded
 
 COVARIANCES = ("full", "diag", "scalar")
 
@@ -331,7 +331,7 @@ def test_statistics_of_chunks_of_rows_add_up_to_those_of_all_rows(name):
 
 
 def test_arrays_that_are_aligned_are_read_in_place():
-    from skglmm._aligned import aligned, is_aligned
+    from skglmm._memory import aligned, is_aligned
 
     for shape, dtype in (((3, 5), np.float64), ((7, 2), np.int64), (11, np.int32)):
         array = aligned(shape, dtype)

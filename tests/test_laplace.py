@@ -18,6 +18,7 @@ from numpy.testing import assert_allclose
 
 import skglmm
 from skglmm import MixedLogisticRegressor, MixedPoissonRegressor
+from skglmm._families import FAMILIES
 from skglmm.solvers import VI, Laplace
 
 # Family, relation of each factor to the one before it, levels, effects, covariance,
@@ -137,7 +138,7 @@ def test_one_node_is_laplaces_approximation():
     assert_allclose(one[1], 0, atol=1e-15)
     # the quadrature's own code, at the mode
     with engine.session as run:
-        solve = compiled_laplace(run.structure, "binomial", True)
+        solve = compiled_laplace(run.structure, FAMILIES["binomial"], True)
         whole = tf.constant(phi)
         at_mode = solve(run.index, engine.data, *one, whole)
     assert at_mode[0].numpy() == pytest.approx(value, rel=1e-12)

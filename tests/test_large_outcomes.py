@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from skglmm import MixedLogisticRegressor, MixedPoissonRegressor, _design
+from skglmm import MixedLogisticRegressor, MixedPoissonRegressor
+from skglmm._problem import design as _design
 from skglmm.datasets import make_mixed_regression
 from skglmm.solvers import VI, _vi
 

@@ -5,9 +5,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from test_coding import user_columns
 
-import skglmm._base
+import skglmm._problem.working
 from skglmm import MixedLinearRegressor
-from skglmm._linear_table import centred, of_coded
+from skglmm._problem.sums import centred, of_coded
 from skglmm.datasets import load_sleepstudy
 
 COVARIANCES = ["full", "diag", "scalar"]
@@ -137,7 +137,7 @@ def test_columns_that_are_coded_stay_as_they_are(rng, weight):
 
 def test_rows_that_are_coded_first_give_lme4s_estimates_as_well(monkeypatch):
     X, y = load_sleepstudy(return_X_y=True, as_frame=True)
-    monkeypatch.setattr(skglmm._base, "centred", lambda *_: (None,) * 5)
+    monkeypatch.setattr(skglmm._problem.working, "centred", lambda *_: (None,) * 5)
     model = MixedLinearRegressor("Subject", random_slopes=["Days"]).fit(X, y)
     assert model.log_likelihood_ == pytest.approx(-1743.6283 / 2, abs=1e-4)
     sigma = model.random_effects_covariance_["Subject"]

@@ -20,6 +20,8 @@ from skglmm import (
     MixedLogisticRegressor,
     MixedPoissonRegressor,
 )
+from skglmm._families import FAMILIES
+from skglmm._problem.outcome import Outcome
 from skglmm.datasets import (
     load_cbpp,
     load_dyestuff2,
@@ -209,9 +211,9 @@ def integral(problem, coef, sds, nodes=8):
 
 @pytest.mark.parametrize("kind", ["joint", "chains"])
 def test_expectations_over_crossed_effects_are_those_of_a_grid(kind):
+    from skglmm._loops.coordinates import Coordinates
+    from skglmm._loops.monte_carlo import scores
     from skglmm.engine import generalized, samplers
-    from skglmm.solvers._coordinates import Coordinates
-    from skglmm.solvers._monte_carlo import scores
 
     problem = crossed_problem()
     engine = Engine(problem, ["full", "full"])
@@ -219,7 +221,7 @@ def test_expectations_over_crossed_effects_are_those_of_a_grid(kind):
     coef, sds = np.array([0.3, -0.4]), np.array([0.9, 0.6])
     anchors = [np.array([[sds[r]]]) for r in order]
     with engine.session as run:
-        objective = generalized.Variational(run, "binomial", None)
+        objective = generalized.Variational(run, FAMILIES["binomial"], None)
         objective.set_nodes(33)
         objective.evaluate(run.theta(anchors))
         gauss = samplers.Approximation(run, objective, anchors)
@@ -251,9 +253,9 @@ def test_expectations_over_crossed_effects_are_those_of_a_grid(kind):
 
 
 def test_louis_information_is_the_second_derivative_of_the_grid():
+    from skglmm._loops.coordinates import Coordinates
+    from skglmm._loops.monte_carlo import louis
     from skglmm.engine import generalized, samplers
-    from skglmm.solvers._coordinates import Coordinates
-    from skglmm.solvers._monte_carlo import louis
 
     problem = crossed_problem()
     engine = Engine(problem, ["full", "full"])
@@ -261,7 +263,7 @@ def test_louis_information_is_the_second_derivative_of_the_grid():
     coef, sds = np.array([0.3, -0.4]), np.array([0.9, 0.6])
     anchors = [np.array([[sds[r]]]) for r in order]
     with engine.session as run:
-        objective = generalized.Variational(run, "binomial", None)
+        objective = generalized.Variational(run, FAMILIES["binomial"], None)
         objective.set_nodes(33)
         objective.evaluate(run.theta(anchors))
         gauss = samplers.Approximation(run, objective, anchors)
@@ -378,8 +380,8 @@ def test_a_linear_model_ends_at_its_maximum_to_the_error_that_it_tells():
 def test_draws_from_a_linear_model_find_the_maximum_from_far_away(reml):
     from types import SimpleNamespace
 
-    from skglmm.solvers import _monte_carlo
-    from skglmm.solvers._exact import open_objective
+    from skglmm._loops.linear import open_objective
+    from skglmm._loops.monte_carlo import ascend
 
     X, y = load_sleepstudy(return_X_y=True, as_frame=True)
     caught = {}
@@ -393,8 +395,8 @@ def test_draws_from_a_linear_model_find_the_maximum_from_far_away(reml):
         "Subject", random_slopes=["Days"], reml=reml, solver=Spy(), random_state=0
     ).fit(X, y)
     problem = caught["problem"]
+    from skglmm._loops.coordinates import Coordinates
     from skglmm.engine import samplers
-    from skglmm.solvers._coordinates import Coordinates
 
     with open_objective(problem, "cpu") as (run, objective):
         far = [np.array([[0.5, 0.0], [0.1, 0.8]])]
@@ -404,7 +406,7 @@ def test_draws_from_a_linear_model_find_the_maximum_from_far_away(reml):
         )
         # a rough information: what the complete data would have
         information = np.diag([4.0 * 18, 2.0 * 18, 4.0 * 18]) / 2
-        end = _monte_carlo.ascend(
+        end = ascend(
             sampler,
             coordinates,
             coordinates.start(np.zeros(0)),
@@ -415,7 +417,7 @@ def test_draws_from_a_linear_model_find_the_maximum_from_far_away(reml):
         )
         root = far[0] @ coordinates.split(end.phi)[1][0]
         out = objective.evaluate(run.theta([root]))
-    assert end.outcome is None
+    assert end.outcome is Outcome.CONVERGED
     sigma = float(out["fixed"]["variance"]) * root @ root.T
     recoding = problem.recodings[0]
     found = np.sqrt(np.diag(recoding @ sigma @ recoding.T))

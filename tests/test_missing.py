@@ -13,8 +13,9 @@ from sklearn.base import clone
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skglmm import MixedLinearRegressor, _missing
-from skglmm._missing import ColumnModel
+from skglmm import MixedLinearRegressor
+from skglmm._fixed import imputed, pooling
+from skglmm._fixed.column_model import ColumnModel
 from skglmm.datasets import make_mixed_regression
 from skglmm.solvers import VI
 
@@ -106,9 +107,9 @@ def test_rows_with_gaps_are_worth_more_than_nothing(problem):
 
 @pytest.fixture
 def few_tables(monkeypatch):
-    monkeypatch.setattr(_missing, "_BURN_IN", 2)
-    monkeypatch.setattr(_missing, "_FEWEST", 4)
-    monkeypatch.setattr(_missing, "_ERROR", np.inf)
+    monkeypatch.setattr(imputed, "_BURN_IN", 2)
+    monkeypatch.setattr(imputed, "_FEWEST", 4)
+    monkeypatch.setattr(pooling, "_ERROR", np.inf)
 
 
 def test_a_seed_gives_the_same_estimates_again(problem, few_tables):
@@ -180,9 +181,9 @@ def test_a_slope_and_crossed_factors_may_be_there_as_well():
 
 
 def test_joint_draws_of_the_effects_have_their_posterior_distribution():
-    from skglmm._coding import code_fixed, least_squares
-    from skglmm._design import Factor, build_design
-    from skglmm.solvers._base import Problem
+    from skglmm._problem.coding import code_fixed, least_squares
+    from skglmm._problem.design import Factor, build_design
+    from skglmm._problem.problem import Problem
 
     random = np.random.default_rng(5)
     n, levels, noise, sd = 60, (6, 4), 0.7, (1.2, 0.5)
@@ -218,7 +219,7 @@ def test_joint_draws_of_the_effects_have_their_posterior_distribution():
     generator = np.random.RandomState(0)
     distances, total, n_draws = 0.0, 0.0, 200
     for _ in range(n_draws):
-        coef, part = _missing._draw(
+        coef, part = imputed._draw(
             problem, design.rows(y), roots, noise, generator, "cpu", least_squares
         )
         away = np.r_[coef, part[user]] - mean

@@ -15,13 +15,14 @@ from skglmm import (
     MixedBinomialRegressor,
     MixedLogisticRegressor,
     MixedPoissonRegressor,
-    _missing,
 )
-from skglmm._coding import code_fixed
-from skglmm._design import Factor, build_design
-from skglmm._latent import Normal, Other
+from skglmm._families import FAMILIES
+from skglmm._fixed import imputed, pooling
+from skglmm._fixed.latent import Normal, Other
+from skglmm._problem.coding import code_fixed
+from skglmm._problem.design import Factor, build_design
+from skglmm._problem.problem import Problem
 from skglmm.solvers import VI, MacKay
-from skglmm.solvers._base import Problem
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(61)
 TRUTH = np.array([0.3, 0.8, -0.5])
@@ -75,7 +76,7 @@ def test_what_is_missing_has_its_density_given_the_response(
 ):
     n = 4000
     response = Other(
-        family, np.full(n, y), None if trials is None else np.full(n, trials)
+        FAMILIES[family], np.full(n, y), None if trials is None else np.full(n, trials)
     )
     rows = np.arange(n)
     found = response.draw(
@@ -133,13 +134,13 @@ def test_draws_of_the_effects_have_the_precision_of_the_expected_likelihood():
         border=border,
         z=(None,),
         weight=design.rows(weight),
-        family="poisson",
+        family=FAMILIES["poisson"],
     )
     y, codes = design.rows(y), design.rows(codes)
     generator = np.random.RandomState(0)
     solver, distances, total, n_draws = VI(), 0.0, 0.0, 200
     for _ in range(n_draws):
-        solution, drawn = _missing._turn(problem, y, solver, generator, None)
+        solution, drawn = imputed._turn(problem, y, solver, generator, None)
         Z = np.eye(levels)[codes]
         order = [np.flatnonzero(codes == j)[0] for j in range(levels)]
         D = np.hstack([border[:, :-1], Z])
@@ -241,9 +242,9 @@ def test_trials_and_offsets_stay_with_their_rows(monkeypatch):
     eta = TRUTH @ [np.ones(300), whole["x0"], whole["x1"]]
     effects = 0.7 * random.normal(size=15)
     y = random.binomial(trials, expit(eta + effects[X["group"]])).astype(float)
-    monkeypatch.setattr(_missing, "_BURN_IN", 5)
-    monkeypatch.setattr(_missing, "_FEWEST", 10)
-    monkeypatch.setattr(_missing, "_ERROR", np.inf)
+    monkeypatch.setattr(imputed, "_BURN_IN", 5)
+    monkeypatch.setattr(imputed, "_FEWEST", 10)
+    monkeypatch.setattr(pooling, "_ERROR", np.inf)
     parameters = {"groups": "group", "trials": "n", "random_state": 0}
     model = filled_in(MixedBinomialRegressor(**parameters))
     model.fit(X.assign(n=trials), y)

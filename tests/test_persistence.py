@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import joblib
@@ -27,7 +28,8 @@ from skglmm import (
     MixedLogisticRegressor,
     MixedPoissonRegressor,
 )
-from skglmm._persistence import OtherVersionWarning, _join, _split
+from skglmm._fitted import persistence
+from skglmm._fitted.persistence import OtherVersionWarning, _join, _split
 from skglmm.datasets import make_mixed_regression
 from skglmm.solvers import VI, Laplace, MacKay
 
@@ -113,6 +115,9 @@ def same(a, b):
             same(one, other)
     elif hasattr(a, "get_params"):
         same(vars(a), vars(b))
+    elif is_dataclass(a):
+        for field in fields(a):
+            same(getattr(a, field.name), getattr(b, field.name))
     else:
         assert a == b
 
@@ -269,7 +274,7 @@ def test_a_user_of_skops_has_two_types_to_trust():
     model, (X, y) = MODELS["logistic"]
     types = skops.io.get_untrusted_types(data=skops.io.dumps(model.fit(X, y)))
     assert types == [
-        "skglmm._binomial.MixedLogisticRegressor",
+        "skglmm._logistic.MixedLogisticRegressor",
         "skglmm.solvers._vi.VI",
     ]
 
@@ -314,15 +319,15 @@ def test_the_size_depends_on_the_levels_and_not_on_the_rows():
 def test_reading_with_another_version_says_which_one_saved(way, monkeypatch):
     model, (X, y) = MODELS["logistic"]
     model.fit(X, y)
-    monkeypatch.setattr(skglmm, "__version__", "0.0.7")
-    types = ["skglmm._binomial.MixedLogisticRegressor", "skglmm.solvers._vi.VI"]
+    monkeypatch.setattr(persistence, "__version__", "0.0.7")
+    types = ["skglmm._logistic.MixedLogisticRegressor", "skglmm.solvers._vi.VI"]
     save, read = {
         "pickle": (pickle.dumps, pickle.loads),
         "joblib": (joblib_bytes, lambda content: joblib.load(io.BytesIO(content))),
         "skops": (skops.io.dumps, lambda c: skops.io.loads(c, trusted=types)),
     }[way]
     content = save(model)
-    monkeypatch.setattr(skglmm, "__version__", "2.0")
+    monkeypatch.setattr(persistence, "__version__", "2.0")
     message = "MixedLogisticRegressor was saved by version 0.0.7 of skglmm .* 2.0"
     with pytest.warns(InconsistentVersionWarning, match=message) as caught:
         other = read(content)

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skglmm import MixedLinearRegressor, _design, show_plan
+from skglmm import MixedLinearRegressor, show_plan
+from skglmm._problem import design as _design
 from skglmm.datasets import load_pastes, make_mixed_regression
 
 

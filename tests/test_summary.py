@@ -407,7 +407,7 @@ def test_what_the_summary_keeps_has_no_size_of_the_rows():
     sizes = []
     for n in (200, 2000):
         X, y = datasets.make_mixed_regression(n, 2, n_groups=10, random_state=0)
-        facts = MixedLinearRegressor("g0").fit(X, y)._facts
+        facts = MixedLinearRegressor("g0").fit(X, y)._fitted.facts
         sizes.append(len(pickle.dumps(facts)))
     assert sizes[0] == sizes[1]
 

@@ -1,34 +1,23 @@
 """Covariance parameters: theta to the relative factor T and back.
 
-T is linear in theta, vec(T) = E theta, with a constant basis E for each kind:
-all lower-triangular entries (``full``), the diagonal (``diag``) or one multiple
-of the identity (``scalar``). T is the raw factor, not its logarithm, so that a
-variance of zero is an ordinary minimum.
+T is linear in theta, vec(T) = E theta, with the constant basis E of a structure. T is
+the raw factor, not its logarithm, so that a variance of zero is an ordinary minimum.
 """
-
-import functools
 
 import numpy as np
 import tensorflow as tf
+
+from skglmm import _covariances
+from skglmm._covariances import COVARIANCES
 
 # Standard deviation of effects, on the scale of a log or logit, beyond which a value
 # is made of rounding.
 _LARGEST = 1e4
 
 
-@functools.cache
 def basis(kind, q):
     """Constant (k, q, q) array: dT / dtheta for one factor."""
-    if kind == "scalar":
-        return np.eye(q)[None]
-    if kind == "diag":
-        places = [(i, i) for i in range(q)]
-    else:
-        places = [(i, k) for i in range(q) for k in range(i + 1)]
-    e = np.zeros((len(places), q, q))
-    for a, (i, k) in enumerate(places):
-        e[a, i, k] = 1.0
-    return e
+    return _covariances.basis(COVARIANCES[kind], q)
 
 
 def n_parameters(structure):
@@ -83,10 +72,7 @@ def factors_of(structure, theta):
 
 def from_factor(kind, t):
     """Parameters of one factor's T (numpy)."""
-    q = len(t)
-    if kind == "scalar":
-        return np.array([t[0, 0]])
-    return np.array([t[e.astype(bool)][0] for e in basis(kind, q)])
+    return COVARIANCES[kind].parameters(t)
 
 
 def pull_back(structure, d_factors):
@@ -111,13 +97,14 @@ def evidence_step(structure, factors, counts, squares):
     for t, gamma, u, kind, q in zip(
         factors, counts, squares, structure.covariance, structure.n_effects, strict=True
     ):
-        tiny = 1e-12
-        if kind == "scalar":
-            ratio = tf.linalg.trace(u) / (tf.linalg.trace(gamma) + tiny)
-            part = t[:1, 0] * tf.sqrt(ratio)
-        elif kind == "diag" or q == 1:
-            ratio = tf.linalg.diag_part(u) / (tf.linalg.diag_part(gamma) + tiny)
-            part = tf.linalg.diag_part(t) * tf.sqrt(ratio)
+        tiny, shape = 1e-12, COVARIANCES[kind]
+        if not shape.correlates or q == 1:
+            pooling = tf.constant(shape.pooling(q))
+            have = tf.reduce_sum(pooling * tf.linalg.diag_part(u), 1)
+            want = tf.reduce_sum(pooling * tf.linalg.diag_part(gamma), 1)
+            first = tf.constant(np.argmax(shape.pooling(q), 1))
+            part = tf.gather(tf.linalg.diag_part(t), first)
+            part *= tf.sqrt(have / (want + tiny))
         else:
             eye = tf.eye(q, dtype=t.dtype)
             lower = tf.linalg.cholesky(

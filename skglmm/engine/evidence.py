@@ -117,7 +117,7 @@ class Evidence:
     Parameters
     ----------
     run : Session
-    family : str
+    family : Family
     averaged : bool
         Whether weights and scores are averaged over the posterior.
     n_nodes : int

@@ -11,7 +11,7 @@ from skglmm.engine import (
     sparse,
     variational,
 )
-from skglmm.engine.likelihoods import LIKELIHOODS, normal_nodes
+from skglmm.engine.likelihoods import normal_nodes
 from skglmm.engine.structure import FLOAT, INT, mapped, to_numpy
 
 _SETTLE = 20
@@ -90,7 +90,7 @@ class Variational:
     Parameters
     ----------
     run : Session
-    family : str
+    family : Family
     kept : tuple of bool or None, default=None
     coupled : bool, default=False
         See `sparse.SparseInner`.
@@ -101,7 +101,7 @@ class Variational:
         self._watch = run.problem.watch
         self._index, self.data = run.index, load(run)
         self._size = objective_size(run.problem)
-        self._likelihood = LIKELIHOODS[family]
+        self._likelihood = family.likelihood()
 
     def set_nodes(self, n):
         """Use n Gauss-Hermite nodes."""
@@ -140,7 +140,7 @@ class Laplace:
     Parameters
     ----------
     run : Session
-    family : str
+    family : Family
     n_quadrature : int
 
     Attributes
@@ -188,7 +188,7 @@ class Laplace:
 
 def _least_squares(problem, data, family):
     """Fixed effects of what each row alone suggests; X is orthonormal."""
-    eta = LIKELIHOODS[family].start(data["y"], data["trials"]) - data["offset"]
+    eta = family.likelihood().start(data["y"], data["trials"]) - data["offset"]
     weight = problem.weight
     return (weight * eta.numpy()) @ problem.border[:, :-1] / weight.sum()
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from skglmm._families import Family
 from skglmm.engine import blocks, kernel, rows, statistics
-from skglmm.engine.likelihoods import LIKELIHOODS
 from skglmm.engine.structure import FLOAT, INT
 
 # Curvature of the fixed effects that nothing else would bound, relative to one row: it
@@ -37,7 +37,7 @@ class Inner:
     Parameters
     ----------
     structure : Structure
-    family : str
+    family : Family
     spread : bool
         Whether rows are averaged over the posterior (variational) or taken at the
         mode (Laplace).
@@ -46,13 +46,13 @@ class Inner:
     """
 
     structure: object
-    family: str
+    family: Family
     spread: bool
     joint: bool
 
     @property
     def likelihood(self):
-        return LIKELIHOODS[self.family]
+        return self.family.likelihood()
 
     # ------------------------------------------------------------------ pieces
 

@@ -150,9 +150,6 @@ class Binomial(Likelihood):
         return tf.math.log((y + 0.5) / (trials - y + 0.5))
 
 
-LIKELIHOODS = {"poisson": Poisson(), "binomial": Binomial()}
-
-
 def normal_nodes(n):
     """Gauss-Hermite nodes and weights (2, n) for a standard normal variable."""
     x, w = np.polynomial.hermite_e.hermegauss(n)

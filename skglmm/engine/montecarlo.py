@@ -12,7 +12,6 @@ import tensorflow as tf
 
 from skglmm.engine import blocks, kernel, linear, rows, statistics
 from skglmm.engine.inner import INNER_STEPS, Inner
-from skglmm.engine.likelihoods import LIKELIHOODS
 from skglmm.engine.structure import (
     FLOAT,
     INT,
@@ -153,7 +152,7 @@ def _linear_predictors(structure, data, coef, factors, u):
 
 def _terms(family, data, eta):
     """Weighted log-likelihood, score and weight (c, n)."""
-    parts = LIKELIHOODS[family].density_and_derivatives(
+    parts = family.likelihood().density_and_derivatives(
         data["y"][None], data["trials"][None], eta
     )
     return tuple(data["weight"][None] * part for part in parts)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from skglmm.engine.likelihoods import LIKELIHOODS, normal_nodes
+from skglmm.engine.likelihoods import normal_nodes
 from skglmm.engine.structure import FLOAT
 
 _NODES = 21
@@ -118,7 +118,7 @@ class Trainer:
     ----------
     model : keras.Model
         Its own optimizer is used if it was compiled.
-    family : {"gaussian", "poisson", "binomial"}
+    family : Family
     learning_rate : float
         Of Adam, where the model brings no optimizer.
     """
@@ -228,9 +228,9 @@ class Trainer:
     def _loss(self, output, columns):
         y, trials, mean, variance, weight = tf.unstack(columns)
         eta = output + mean
-        if self._family == "gaussian":
+        if self._family.is_linear:
             return tf.reduce_mean(0.5 * weight * (y - eta) ** 2)
-        density, score, _ = LIKELIHOODS[self._family].expected(
+        density, score, _ = self._family.likelihood().expected(
             y, trials, tf.stop_gradient(eta), variance, normal_nodes(_NODES)
         )
         # the derivative of the mean of l is the mean of l'

@@ -10,6 +10,7 @@ information rather than from the identity.
 import numpy as np
 import tensorflow as tf
 
+from skglmm._problem.outcome import Outcome
 from skglmm.engine import dense
 from skglmm.engine.structure import FLOAT, INT, to_numpy
 
@@ -254,20 +255,17 @@ def summary(state):
 
 
 def report(state):
-    """A final state as numbers, with the outcome as a sentence (None: converged)."""
+    """A final state as numbers, with its `Outcome`."""
     state = to_numpy(state)
     n_iter = int(state["n_evaluations"])
     status, decrement = int(state["status"]), float(state["decrement"])
-    outcome = None
+    outcome = Outcome.CONVERGED
     if status == RUNNING:
-        outcome = f"max_iter={len(state['history'])} evaluations were not enough"
+        outcome = Outcome.SPENT
     elif status == STUCK and not decrement < GOOD_ENOUGH:
-        outcome = (
-            "no further decrease of the objective could be found. Simplify the random "
-            "effects"
-        )
+        outcome = Outcome.STUCK
     elif status == INTERRUPTED:
-        outcome = "the fit was interrupted"
+        outcome = Outcome.INTERRUPTED
     return {
         "theta": state["theta"],
         "value": float(state["value"]),

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from skglmm.engine.likelihoods import LIKELIHOODS, normal_nodes
+from skglmm.engine.likelihoods import normal_nodes
 from skglmm.engine.structure import FLOAT
 
 _NODES = 21
@@ -14,7 +14,7 @@ def log_density(family, y, trials, eta):
 
     Parameters
     ----------
-    family : str
+    family : Family
     y : ndarray of shape (n_rows,)
     trials : ndarray of shape (n_rows,) or None
     eta : ndarray of shape (n_rows, k)
@@ -27,7 +27,7 @@ def log_density(family, y, trials, eta):
     trials = np.ones_like(y) if trials is None else trials
     repeated = (np.repeat(part, eta.shape[1]) for part in (y, trials))
     inputs = (tf.constant(part, FLOAT) for part in (*repeated, eta.ravel()))
-    return LIKELIHOODS[family].log_density(*inputs).numpy().reshape(eta.shape)
+    return family.likelihood().log_density(*inputs).numpy().reshape(eta.shape)
 
 
 def working(family, y, trials, mean, variance):
@@ -42,7 +42,7 @@ def working(family, y, trials, mean, variance):
     """
     trials = np.ones_like(y) if trials is None else trials
     inputs = (tf.constant(part, FLOAT) for part in (y, trials, mean, variance))
-    density, score, weight = LIKELIHOODS[family].expected(*inputs, normal_nodes(_NODES))
+    density, score, weight = family.likelihood().expected(*inputs, normal_nodes(_NODES))
     weight = np.maximum(weight.numpy(), 1e-10)
     return density.numpy(), score.numpy() / weight, weight
 
@@ -50,5 +50,5 @@ def working(family, y, trials, mean, variance):
 def suggested(family, y, trials):
     """Linear predictors (n_rows,) that the responses alone suggest."""
     trials = np.ones_like(y) if trials is None else trials
-    start = LIKELIHOODS[family].start(tf.constant(y, FLOAT), tf.constant(trials, FLOAT))
+    start = family.likelihood().start(tf.constant(y, FLOAT), tf.constant(trials, FLOAT))
     return start.numpy()

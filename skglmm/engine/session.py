@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from skglmm._aligned import is_aligned
-from skglmm._design import sparse_index
+from skglmm._memory import is_aligned
+from skglmm._problem.design import sparse_index
 from skglmm.engine import covariance, statistics
 from skglmm.engine.structure import FLOAT, INT, Device, Structure, mapped
 
@@ -22,9 +22,7 @@ def structure_of(design):
         chain=tuple(effects[:n_chain]),
         core=tuple(effects[n_chain:]),
         plain=tuple(f.plain for f in design.factors),
-        covariance=tuple(
-            "diag" if f.n_effects == 1 else f.covariance for f in design.factors
-        ),
+        covariance=tuple(f.kind for f in design.factors),
         iterative=design.plan.iterative,
     )
 

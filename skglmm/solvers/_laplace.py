@@ -5,8 +5,9 @@ from numbers import Integral
 from sklearn.utils._param_validation import Interval
 
 from skglmm.solvers._base import BaseSolver
-from skglmm.solvers._exact import solve_linear
-from skglmm.solvers._generalized import solve_laplace
+
+# Effects of a level up to which nodes in all directions are few enough.
+QUADRATURE_EFFECTS = 3
 
 
 class Laplace(BaseSolver):
@@ -57,7 +58,31 @@ class Laplace(BaseSolver):
         super().__init__(max_iter=max_iter, tol=tol, device=device)
         self.n_quadrature = n_quadrature
 
+    def supports(self, problem):
+        factors = problem.design.factors
+        if problem.family.is_linear or self.n_quadrature == 1:
+            return None
+        if len(factors) == 1 and factors[0].n_effects <= QUADRATURE_EFFECTS:
+            return None
+        found = f"{len(factors)} grouping factors"
+        if len(factors) == 1:
+            found = f"{factors[0].n_effects} effects a level"
+        return (
+            "n_quadrature > 1 needs one grouping factor with at most "
+            f"{QUADRATURE_EFFECTS} effects a level, and this model has {found}. Use "
+            "solver='vi', or n_quadrature=1."
+        )
+
     def solve(self, problem):
-        if problem.family != "gaussian":
+        if not problem.family.is_linear:
+            from skglmm._loops.generalized import solve_laplace
+
             return solve_laplace(problem, self)
+        from skglmm._loops.linear import solve_linear
+
         return solve_linear(problem, self.max_iter, self.tol, self.device)
+
+    def posterior(self, problem, roots=None):
+        from skglmm._loops.conditional import mode
+
+        return mode(problem, roots, self.device)

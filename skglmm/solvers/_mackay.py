@@ -6,13 +6,8 @@ import numpy as np
 from scipy import linalg
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skglmm._problem.roots import lower_root
 from skglmm.solvers._base import BaseSolver
-from skglmm.solvers._evidence import (
-    solve_evidence,
-    solve_generalized_evidence,
-    solve_known,
-    solve_quick,
-)
 
 
 class MacKay(BaseSolver):
@@ -122,19 +117,30 @@ class MacKay(BaseSolver):
         self.covariances = covariances
         self.noise_variance = noise_variance
 
-    def solve(self, problem):
-        linear = problem.family == "gaussian"
+    def supports(self, problem):
         if self.noise_variance is not None and self.covariances is None:
-            raise ValueError(
+            return (
                 "noise_variance was given without covariances: give both, or neither "
                 "to have them estimated."
             )
+        known, linear = self.covariances is not None, problem.family.is_linear
+        if known and linear and self.noise_variance is None:
+            return (
+                "covariances were given without noise_variance: the linear model "
+                "needs both, or neither to have them estimated."
+            )
+        return None
+
+    def solve(self, problem):
+        from skglmm._loops.evidence import (
+            solve_evidence,
+            solve_generalized_evidence,
+            solve_known,
+            solve_quick,
+        )
+
+        linear = problem.family.is_linear
         if self.covariances is not None:
-            if linear and self.noise_variance is None:
-                raise ValueError(
-                    "covariances were given without noise_variance: the linear model "
-                    "needs both, or neither to have them estimated."
-                )
             factors = known_factors(problem, self.covariances)
             return solve_known(problem, self, factors)
         if self.update == "quick":
@@ -175,10 +181,3 @@ def known_factors(problem, covariances):
         root = axes * np.sqrt(np.maximum(values, 0.0))
         factors.append(lower_root(root))
     return factors
-
-
-def lower_root(root):
-    """Lower-triangular T with T T' = root root' and a diagonal that is not negative."""
-    t = np.linalg.qr(root.T, mode="r").T
-    sign = np.where(np.diag(t) < 0, -1.0, 1.0)
-    return t * sign

@@ -5,7 +5,6 @@ from numbers import Integral
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skglmm.solvers._base import BaseSolver
-from skglmm.solvers._monte_carlo import solve_linear_sampled, solve_sampled
 
 
 class MCEM(BaseSolver):
@@ -105,17 +104,29 @@ class MCEM(BaseSolver):
         self.n_samples = n_samples
         self.sampler = sampler
 
-    def solve(self, problem):
-        linear = problem.family == "gaussian"
+    def supports(self, problem):
+        linear = problem.family.is_linear
+        if problem.gaps:
+            return (
+                "missing='model' fits many completed tables, and solver='mcem' would "
+                "take long for each: use 'vi', 'laplace' or 'mackay', which maximise "
+                "the same likelihood."
+            )
         if linear and self.sampler not in ("auto", "exact"):
-            raise ValueError(
+            return (
                 f"sampler={self.sampler!r} is for counts and binary outcomes: the "
                 "posterior of a linear model is drawn from exactly. Use "
                 "sampler='auto'."
             )
         if not linear and self.sampler == "exact":
-            raise ValueError(
+            return (
                 "sampler='exact' is for the linear model: no posterior is known "
                 "exactly for counts and binary outcomes. Use sampler='auto'."
             )
+        return None
+
+    def solve(self, problem):
+        from skglmm._loops.monte_carlo import solve_linear_sampled, solve_sampled
+
+        linear = problem.family.is_linear
         return (solve_linear_sampled if linear else solve_sampled)(problem, self)

@@ -1,14 +1,13 @@
 """Gaussian variational inference."""
 
+from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skglmm._problem.design import kept_factors
 from skglmm.solvers._base import BaseSolver
-from skglmm.solvers._exact import solve_linear
-from skglmm.solvers._generalized import kept_factors, solve_variational
-from skglmm.solvers._iterative import solve_iterative
 
 # Seconds of an evaluation above which probes (linear model) or couplings to second
 # order (others, which evaluate them more often) are the better choice.
@@ -129,7 +128,7 @@ class VI(BaseSolver):
         self.factorization = factorization
 
     def dense_seconds(self, family, factors):
-        if family == "gaussian":
+        if family.is_linear:
             return _LINEAR
         auto = self.factorization == "auto"
         kept = kept_factors(factors, "partial" if auto else self.factorization)
@@ -138,10 +137,15 @@ class VI(BaseSolver):
         return _GENERALIZED if auto else -1.0
 
     def solve(self, problem):
-        if problem.family != "gaussian":
+        if not problem.family.is_linear:
+            from skglmm._loops.generalized import solve_variational
+
             return solve_variational(problem, self)
         if problem.design.plan.iterative:
+            from skglmm._loops.probes import solve_iterative
+
             return solve_iterative(problem, self)
+        from skglmm._loops.linear import solve_linear
+
         solution = solve_linear(problem, self.max_iter, self.tol, self.device)
-        solution.extra["elbo"] = solution.log_likelihood
-        return solution
+        return replace(solution, elbo=solution.log_likelihood)

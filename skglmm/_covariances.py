@@ -1,0 +1,213 @@
+"""Structures of the covariance of the effects of a level, each a class."""
+
+import functools
+
+import numpy as np
+
+# Standard deviation, beside that of the residual, that may be noise around zero.
+NEARLY_SINGULAR = 0.03
+
+
+class Covariance:
+    """Base of the structures: a covariance T T', with T linear in its parameters.
+
+    T is the raw factor and not its logarithm, so that a variance of zero is an ordinary
+    point. A structure of one's own has `name`, `basis` and `nearest`, and whatever else
+    suits it better than what stands here.
+
+    Attributes
+    ----------
+    name : str
+        What ``covariance=`` calls it.
+    correlates : bool
+        Whether effects may correlate in every way. Then the origin of a slope's column
+        does not matter, and T is lower triangular.
+    shares : bool
+        Whether effects have variances in common, so that their scales matter.
+    """
+
+    name, correlates, shares = "", False, False
+
+    def basis(self, q: int) -> np.ndarray:
+        """Derivative of T in the parameters, of shape (k, q, q)."""
+        raise NotImplementedError
+
+    def nearest(self, moments: np.ndarray) -> np.ndarray:
+        """The covariance of this structure for mean products (q, q) of the effects."""
+        raise NotImplementedError
+
+    def n_parameters(self, q: int) -> int:
+        """Number of parameters for q effects."""
+        return len(basis(self, q))
+
+    def factor(self, theta: np.ndarray, q: int) -> np.ndarray:
+        """T of its parameters."""
+        return (theta @ basis(self, q).reshape(-1, q * q)).reshape(q, q)
+
+    def parameters(self, t: np.ndarray) -> np.ndarray:
+        """Parameters of T, which is of this structure."""
+        directions = basis(self, len(t)).reshape(-1, t.size)
+        return np.linalg.lstsq(directions.T, t.ravel(), rcond=None)[0]
+
+    def root(self, moments: np.ndarray) -> np.ndarray:
+        """T of the covariance of this structure for mean products of the effects."""
+        values, axes = np.linalg.eigh(self.nearest(moments))
+        return (axes * np.sqrt(np.maximum(values, 0.0))) @ axes.T
+
+    def recoding(self, gram: np.ndarray) -> np.ndarray:
+        """R (q, q) that keeps the structure when effects are R times others.
+
+        Parameters
+        ----------
+        gram : ndarray of shape (q, q)
+            Mean products of the row values z, which z R should have near the identity.
+        """
+        return np.eye(len(gram)) / np.sqrt(np.mean(_scales(gram) ** 2))
+
+    def reset(self, t: np.ndarray, size: float) -> np.ndarray:
+        """T with the standard deviations that are nearly zero at a given size."""
+        theta = self.parameters(t)
+        return self.factor(
+            np.where(np.abs(theta) < NEARLY_SINGULAR, size, theta), len(t)
+        )
+
+    def evidence(self, count: np.ndarray, square: np.ndarray, least: float):
+        """A step (q, q) that T takes to the fixed point ``square = count``.
+
+        Parameters
+        ----------
+        count : ndarray of shape (q, q)
+            Levels, less what is not known of their effects.
+        square : ndarray of shape (q, q)
+            Sum over levels of u u', with T u the effects.
+        least : float
+            Below which a count is rounding.
+        """
+        have, want = np.diag(square), np.maximum(np.diag(count), least)
+        pooling = self.pooling(len(square))
+        ratio = pooling.T @ ((pooling @ have) / (pooling @ want))
+        return np.diag(np.sqrt(ratio))
+
+    def pooling(self, q: int) -> np.ndarray:
+        """Which effects (k, q) each parameter is the standard deviation of."""
+        return np.ones((1, q))
+
+
+@functools.cache
+def basis(structure: Covariance, q: int) -> np.ndarray:
+    """`Covariance.basis`, made once."""
+    return structure.basis(q)
+
+
+class Full(Covariance):
+    """Effects of any covariance; T is lower triangular."""
+
+    name, correlates = "full", True
+
+    def basis(self, q):
+        return _entries([(i, k) for i in range(q) for k in range(i + 1)], q)
+
+    def nearest(self, moments):
+        return moments
+
+    def parameters(self, t):
+        return t[np.tril_indices(len(t))]
+
+    def root(self, moments):
+        return np.linalg.cholesky(moments)
+
+    def recoding(self, gram):
+        scale = _scales(gram)
+        if len(gram) > 1:
+            try:
+                root = np.linalg.cholesky(gram / np.outer(scale, scale))
+            except np.linalg.LinAlgError:
+                return np.diag(1.0 / scale)
+            if np.min(np.diag(root)) > 1e-6:
+                return np.diag(1.0 / scale) @ np.linalg.inv(root).T
+        return np.diag(1.0 / scale)
+
+    def reset(self, t, size):
+        axes, sd, _ = np.linalg.svd(t)
+        sd = np.where(sd < NEARLY_SINGULAR, size, sd)
+        factor = np.linalg.qr((axes * sd).T, mode="r").T
+        factor[np.abs(factor) < 1e-12] = 0.0
+        return factor
+
+    def evidence(self, count, square, least):
+        values, axes = np.linalg.eigh(count)
+        half = axes / np.sqrt(np.maximum(values, least)) @ axes.T
+        return np.linalg.cholesky(half @ square @ half + 1e-12 * np.eye(len(count)))
+
+
+class Diagonal(Covariance):
+    """Independent effects, with a variance each."""
+
+    name = "diag"
+
+    def basis(self, q):
+        return _entries([(i, i) for i in range(q)], q)
+
+    def nearest(self, moments):
+        return np.diag(np.diag(moments))
+
+    def parameters(self, t):
+        return np.diag(t).copy()
+
+    def root(self, moments):
+        return np.diag(np.sqrt(np.diag(moments)))
+
+    def recoding(self, gram):
+        return np.diag(1.0 / _scales(gram))
+
+    def reset(self, t, size):
+        diagonal = np.diag(t).copy()
+        diagonal[np.abs(diagonal) < NEARLY_SINGULAR] = size
+        return np.diag(diagonal)
+
+    def pooling(self, q):
+        return np.eye(q)
+
+
+class Scalar(Covariance):
+    """Independent effects, with one variance for all."""
+
+    name, shares = "scalar", True
+
+    def basis(self, q):
+        return np.eye(q)[None]
+
+    def nearest(self, moments):
+        return np.eye(len(moments)) * np.mean(np.diag(moments))
+
+    def parameters(self, t):
+        return np.array([t[0, 0]])
+
+    def root(self, moments):
+        return np.sqrt(np.trace(moments) / len(moments)) * np.eye(len(moments))
+
+    def reset(self, t, size):
+        diagonal = np.diag(t).copy()
+        diagonal[np.abs(diagonal) < NEARLY_SINGULAR] = size
+        return np.diag(diagonal)
+
+
+COVARIANCES = {kind.name: kind for kind in (Full(), Diagonal(), Scalar())}
+
+
+def simplest(name: str, q: int) -> str:
+    """Name of the plainest structure that is the same for q effects."""
+    return Diagonal.name if q == 1 else name
+
+
+def _entries(places, q):
+    e = np.zeros((len(places), q, q))
+    for a, (i, k) in enumerate(places):
+        e[a, i, k] = 1.0
+    return e
+
+
+def _scales(gram):
+    scale = np.sqrt(np.diag(gram))
+    scale[scale == 0] = 1.0
+    return scale

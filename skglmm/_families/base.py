@@ -1,0 +1,123 @@
+"""What prediction and scoring need to know of a family (numpy only)."""
+
+import numpy as np
+
+
+class Family:
+    """Base of the families.
+
+    Methods take the responses y (n,), the trials (n,) or None, and linear predictors
+    that are normal with mean `eta` and a variance (n,). A new observation is
+    in the units of `integrated_mean`; its `size` (n,) is what else its distribution
+    depends on: the residual variance, the number of trials, or nothing (None).
+
+    Attributes
+    ----------
+    name : str
+        As an estimator's ``_family`` has it.
+    words, link : str
+        Distribution and link as a summary calls them.
+    residual : str
+        What the variance is called that groups and columns leave on the scale of the
+        linear predictor.
+    is_linear : bool
+        Whether the likelihood is that of a linear model: a normal response with the
+        identity link, so that sums over rows are all that a solver needs.
+    is_bounded : bool
+        Whether a response has a largest value, which the best mean may reach without
+        end: yes or no, and successes among trials.
+    """
+
+    words, link, residual = "", "", "distribution"
+    is_linear, is_bounded = False, False
+
+    def likelihood(self):
+        """What the engine computes with: an `engine.likelihoods.Likelihood`.
+
+        It is asked for when a model is fitted, and TensorFlow is imported then.
+        """
+        raise NotImplementedError
+
+    def latent_variance(self, mean, noise_variance):
+        """Variance of an observation on the scale of the linear predictor.
+
+        By the delta method, Var(y) / (d mu / d eta)^2 at the mean of the response, for
+        a family that does not know it better.
+
+        Parameters
+        ----------
+        mean : float
+            Mean of the response over rows.
+        noise_variance : float or None
+            Residual variance of the model, if it has one.
+        """
+        low, high = -700.0, 700.0
+        for _ in range(200):
+            eta = 0.5 * (low + high)
+            below = self.inverse_link(np.array([eta]))[0] < mean
+            low, high = (eta, high) if below else (low, eta)
+        at, step = np.array([high]), 1e-5
+        slope = (self.inverse_link(at + step) - self.inverse_link(at - step)) / 2e-5
+        size = self.observation_size({}, 1, noise_variance)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (self.variance(at, np.zeros(1), size) / slope**2)[0]
+
+    def observation_size(self, special, n_rows, noise_variance):
+        """What else the distribution of an observation depends on, or None.
+
+        `special` holds the columns with a role, such as trials.
+        """
+        return None
+
+    def check(self, y, trials, rows):
+        """Raise for impossible responses; return advice on doubtful ones.
+
+        `rows` are the numbers of the rows as the user knows them.
+        """
+        return []
+
+    def no_maximum(self, y, trials):
+        """Why the likelihood has no maximum for these responses, or None."""
+        return None
+
+    def inverse_link(self, eta):
+        """Mean of the response where the linear predictor is known."""
+        raise NotImplementedError
+
+    def integrated_mean(self, eta, variance):
+        """Mean of the response."""
+        raise NotImplementedError
+
+    def variance(self, eta, variance, size):
+        """Variance of a new observation."""
+        raise NotImplementedError
+
+    def quantile(self, probability, eta, variance, size):
+        """Quantile of a new observation, for a probability that all rows share."""
+        raise NotImplementedError
+
+    def sample(self, eta, size, random):
+        """Observations where the linear predictor is known, in the shape of `eta`.
+
+        `random` is a RandomState, and `size` broadcasts with `eta`.
+        """
+        raise NotImplementedError
+
+
+def _number(value):
+    """A number in few digits, or in all where few would hide that it is not whole."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
+
+
+def explained_deviance(family, y, mean, trials, weight):
+    """D squared: 1 - deviance / deviance of a constant mean."""
+    weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=float)
+    total = weight * trials
+    constant = np.sum(weight * y) / np.sum(total)
+    null = np.sum(weight * family.deviance(y, np.full(len(y), constant), trials))
+    left = np.sum(weight * family.deviance(y, mean, trials))
+    if null == 0.0:
+        # there is nothing to explain: as `sklearn.metrics.r2_score` has it
+        return 1.0 if left == 0.0 else 0.0
+    return 1.0 - left / null

@@ -1,0 +1,1 @@
+"""What a fitted model answers: predictions, summaries, updates and files."""

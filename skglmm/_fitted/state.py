@@ -1,0 +1,87 @@
+"""What a model keeps of its fit beside the attributes that users read."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skglmm._fixed.fitted_part import FittedPart
+from skglmm._reading.terms import Term
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a summary tells and the estimates do not; no size of the rows.
+
+    Parameters
+    ----------
+    n_rows : float
+        Sum of the weights.
+    mean_response : float
+    fixed_variance : float
+        Variance over rows of the fixed part.
+    random_variances : tuple of float
+        Mean over rows of the variance of z'b, by term.
+    outcome : str
+        Why the fit did not converge; empty if it did.
+    singular : tuple of str
+        Terms whose covariance is singular.
+    separated : tuple of str
+        Columns that separate the outcomes.
+    hopeless : str or None
+        Why the likelihood has no maximum.
+    """
+
+    n_rows: float
+    mean_response: float
+    fixed_variance: float
+    random_variances: tuple[float, ...]
+    outcome: str
+    singular: tuple[str | int, ...]
+    separated: tuple[str, ...]
+    hopeless: str | None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """All that prediction, update, summary and files need beside public attributes.
+
+    Parameters
+    ----------
+    terms : tuple of Term
+    named : dict of int
+        Positions of the columns with a role of their own, by parameter.
+    fixed_columns : tuple of int
+        Positions of the columns with a coefficient.
+    from_metadata : bool
+        Whether the groups were given to `fit`.
+    coef_covariance : ndarray of shape (p, p)
+        Of the fixed effects, the intercept first if there is one.
+    coef_half : ndarray of shape (1 + n_columns, rank)
+        The errors of intercept and coefficients are this times independent standard
+        normals.
+    posteriors : dict of ndarray of shape (n_levels, q, q)
+        Covariances of the effects given the data, by the name of the term.
+    shifts : dict of ndarray of shape (n_levels, q, rank)
+        Covariances of the effects with those standard normals.
+    facts : Facts
+    part : FittedPart or None
+        The fixed part, where that is no linear one.
+    column_model : tuple of ndarray or None
+        Mean (p,) and covariance (p, p) of the fixed columns (``missing="model"``).
+    """
+
+    terms: tuple[Term, ...]
+    named: dict[str, int]
+    fixed_columns: tuple[int, ...]
+    from_metadata: bool
+    coef_covariance: np.ndarray
+    coef_half: np.ndarray
+    posteriors: dict[str | int, np.ndarray]
+    shifts: dict[str | int, np.ndarray]
+    facts: Facts
+    part: FittedPart | None = None
+    column_model: tuple[np.ndarray, np.ndarray] | None = None
+
+    def position(self, name: str | int) -> int:
+        """Which of the terms has that name."""
+        return [term.name for term in self.terms].index(name)

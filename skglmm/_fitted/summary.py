@@ -1,0 +1,457 @@
+"""What a fitted model says of itself: text, HTML and frames."""
+
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_is_fitted
+
+from skglmm._covariances import COVARIANCES
+from skglmm._families import FAMILIES
+
+_DIGITS = 4
+_WIDEST = 10
+_FAR = 1e6
+_ROWS_IN_NOTEBOOK = 20
+
+
+class SummaryMixin:
+    """A fitted model's `summary`, and its components in a notebook."""
+
+    def summary(self):
+        r"""Estimates, likelihood and shares of variance at a glance.
+
+        Returns
+        -------
+        summary : Summary
+            Prints as text, shows as tables in a notebook, and holds the numbers:
+
+            ``to_frame()``
+                The fixed effects: ``estimate``, ``std_error`` and ``z_value``.
+            ``variance_components``
+                As `variance_components_`.
+            ``variance_partition``
+                Series: the variances of the linear predictor that belong to the fixed
+                effects and to each factor, and the residual one.
+            ``icc``, ``r2_marginal``, ``r2_conditional``
+                Intraclass correlation and shares of explained variance, below.
+            ``log_likelihood``, ``aic``, ``bic``, ``n_rows``, ``n_levels``, ``notes``
+                What else is printed.
+
+        Raises
+        ------
+        NotFittedError
+            If the model has not been fitted.
+
+        Notes
+        -----
+        With :math:`\sigma_f^2` the variance of :math:`x_i^\top\beta` over the rows (a
+        row of several trials counts once),
+        :math:`\sigma_r^2 = \operatorname{tr}(Z_r \Sigma_r Z_r^\top) / n` the mean
+        variance of a factor's effects [1]_ and
+        :math:`\sigma_\varepsilon^2` the residual variance,
+
+        .. math::
+
+            R^2_\text{marginal} &= \sigma_f^2 /
+                (\sigma_f^2 + \sum_r \sigma_r^2 + \sigma_\varepsilon^2), \\
+            R^2_\text{conditional} &= (\sigma_f^2 + \sum_r \sigma_r^2) /
+                (\sigma_f^2 + \sum_r \sigma_r^2 + \sigma_\varepsilon^2), \\
+            \text{ICC} &= \sum_r \sigma_r^2 /
+                (\sum_r \sigma_r^2 + \sigma_\varepsilon^2).
+
+        For counts and proportions, :math:`\sigma_\varepsilon^2` is that of the
+        distribution on the scale of the linear predictor [2]_:
+        :math:`\log(1 + 1/\lambda)` with the log link, where :math:`\lambda` is the mean
+        of the counts, and :math:`\pi^2/3` with the logit link. A factor with one level
+        a row describes overdispersion; its variance counts as residual. Offsets belong
+        to neither side. Without groups the ICC is NaN.
+
+        References
+        ----------
+        .. [1] Johnson, P. C. D. (2014). Extension of Nakagawa and Schielzeth's R2 GLMM
+           to random slopes models. Methods in Ecology and Evolution 5, 944-946.
+        .. [2] Nakagawa, S., Johnson, P. C. D. and Schielzeth, H. (2017). The
+           coefficient of determination R2 and intra-class correlation coefficient from
+           generalized linear mixed-effects models revisited and expanded. Journal of
+           the Royal Society Interface 14, 20170213.
+
+        Examples
+        --------
+        >>> from skglmm import MixedLinearRegressor
+        >>> from skglmm.datasets import load_dyestuff
+        >>> X, y = load_dyestuff(return_X_y=True, as_frame=True)
+        >>> summary = MixedLinearRegressor(groups="Batch").fit(X, y).summary()
+        >>> print(f"{summary.icc:.3f}")
+        0.418
+        >>> summary.to_frame().round(2)
+                   estimate  std_error  z_value
+        Intercept    1527.5      19.38     78.8
+        """
+        check_is_fitted(self)
+        facts = self._fitted.facts
+        family = FAMILIES[self._family]
+        fixed_effects = self.fixed_effects_.copy()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fixed_effects["z_value"] = (
+                fixed_effects["estimate"] / fixed_effects["std_error"]
+            )
+        n_levels = {
+            t.name: len(self.random_effects_[t.name]) for t in self._fitted.terms
+        }
+        return Summary(
+            estimator=type(self).__name__,
+            family=family.words or family.name,
+            link=family.link or "unnamed",
+            solver=type(self.solver_).__name__,
+            log_likelihood=self.log_likelihood_,
+            log_likelihood_method=self.log_likelihood_method_,
+            aic=self.aic_,
+            bic=self.bic_,
+            n_rows=facts.n_rows,
+            n_levels=n_levels,
+            fixed_effects=fixed_effects,
+            variance_components=self.variance_components_,
+            variance_partition=self._variance_partition(),
+            overdispersion=self._overdispersion(),
+            notes=tuple(self._notes()),
+            target=_target(self),
+            uncorrelated=tuple(
+                t.name
+                for t in self._fitted.terms
+                if not COVARIANCES[t.covariance].correlates
+            ),
+        )
+
+    def _variance_partition(self):
+        facts = self._fitted.facts
+        family = FAMILIES[self._family]
+        last, residual = (
+            family.residual,
+            family.latent_variance(
+                facts.mean_response, getattr(self, "noise_variance_", None)
+            ),
+        )
+        return pd.Series(
+            [facts.fixed_variance, *facts.random_variances, float(residual)],
+            index=["fixed effects", *(term.name for term in self._fitted.terms), last],
+            name="variance",
+        )
+
+    def _overdispersion(self):
+        if FAMILIES[self._family].is_linear:
+            return ()
+        levels = {t.name: len(self.random_effects_[t.name]) for t in self._fitted.terms}
+        return tuple(n for n, k in levels.items() if k >= self._fitted.facts.n_rows)
+
+    def _notes(self):
+        facts = self._fitted.facts
+        if facts.hopeless is not None:
+            yield f"The likelihood has no maximum: {facts.hopeless}."
+        elif facts.outcome:
+            yield f"Not converged: {facts.outcome}."
+        if facts.separated and facts.hopeless is None:
+            yield (
+                f"Outcomes separated by {_listed(facts.separated)}: the estimate is "
+                "as large as it had to be."
+            )
+        for name in facts.singular:
+            zero = not np.any(np.diag(self.random_effects_covariance_[name]) > 0)
+            what = "Variance" if zero else "Covariance"
+            yield f"{what} of {name!r} estimated as {'zero' if zero else 'singular'}."
+        for name in self._overdispersion():
+            yield f"{name!r} has one level a row: its variance counts as residual."
+        frame = self.fixed_effects_
+        aliased = frame["std_error"].isna() & (frame["estimate"] == 0.0)
+        if aliased.any():
+            columns = _listed(frame.index[aliased])
+            yield f"Set to 0, constant or dependent on the columns before: {columns}."
+
+    def _components_html(self):
+        if not hasattr(self, "_fitted"):
+            return ""
+        summary = self.summary()
+        blocks = [summary._random_block(), summary._fixed_block(_ROWS_IN_NOTEBOOK)]
+        tables = "".join(block.html() for block in blocks) + _notes_html(summary.notes)
+        return (
+            '<details open class="skglmm-components">'
+            f"<summary>Fitted components</summary>{tables}</details>"
+        )
+
+    def _with_components(self, page):
+        before, end, after = page.rpartition("</body>")
+        if not end:
+            return page + self._components_html()
+        return before + self._components_html() + end + after
+
+    def _repr_html_inner(self):
+        return self._with_components(super()._repr_html_inner())
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle:
+            bundle["text/html"] = self._with_components(bundle["text/html"])
+        return bundle
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Summary:
+    """Numbers of a fitted model, laid out for reading.
+
+    It is made by the ``summary`` method of a fitted model, which says how the shares
+    of variance are defined. It prints as text and shows as tables in a notebook.
+
+    Attributes
+    ----------
+    estimator, solver : str
+        Names of the classes.
+    family, link : str
+        Distribution of the response and link of its mean.
+    log_likelihood, aic, bic : float
+        Of the marginal likelihood.
+    log_likelihood_method : str
+        How it was computed.
+    n_rows : float
+        Rows that were fitted; with weights, their sum.
+    n_levels : dict
+        For each factor its number of levels.
+    fixed_effects : DataFrame
+        ``estimate``, ``std_error`` and their ratio ``z_value``.
+    variance_components : DataFrame
+        Variances, standard deviations and correlations by (group, effect).
+    variance_partition : Series
+        Variance of the linear predictor by fixed effects and each factor; last that of
+        the residual or of the distribution.
+    overdispersion : tuple
+        Factors with one level a row, which count as residual.
+    notes : tuple of str
+        What is to be known about the estimates: not converged, singular, separated.
+    target : str or None
+        What is modelled, for a classifier.
+    uncorrelated : tuple
+        Factors whose effects are uncorrelated by assumption.
+
+    Examples
+    --------
+    >>> from skglmm import MixedLinearRegressor
+    >>> from skglmm.datasets import load_sleepstudy
+    >>> X, y = load_sleepstudy(return_X_y=True, as_frame=True)
+    >>> model = MixedLinearRegressor(groups="Subject", random_slopes=["Days"])
+    >>> summary = model.fit(X, y).summary()
+    >>> print(f"{summary.r2_marginal:.3f} {summary.r2_conditional:.3f}")
+    0.279 0.799
+    """
+
+    estimator: str
+    family: str
+    link: str
+    solver: str
+    log_likelihood: float
+    log_likelihood_method: str
+    aic: float
+    bic: float
+    n_rows: float
+    n_levels: dict
+    fixed_effects: pd.DataFrame
+    variance_components: pd.DataFrame
+    variance_partition: pd.Series
+    overdispersion: tuple = ()
+    notes: tuple = ()
+    target: str | None = None
+    uncorrelated: tuple = ()
+
+    @property
+    def icc(self):
+        """Intraclass correlation: the factors' share of all but the fixed variance.
+
+        With intercepts alone it is the correlation of two rows whose levels agree in
+        every factor, given the fixed columns. NaN without groups.
+        """
+        fixed, random, residual = self._variances()
+        return _share(random, random + residual) if self.n_levels else np.nan
+
+    @property
+    def r2_marginal(self):
+        """Share of the variance that the fixed effects explain."""
+        fixed, random, residual = self._variances()
+        return _share(fixed, fixed + random + residual)
+
+    @property
+    def r2_conditional(self):
+        """Share of the variance that fixed and random effects explain together."""
+        fixed, random, residual = self._variances()
+        return _share(fixed + random, fixed + random + residual)
+
+    def to_frame(self):
+        """Fixed effects as a table.
+
+        Returns
+        -------
+        fixed_effects : DataFrame
+            Columns ``estimate``, ``std_error`` and ``z_value``.
+        """
+        return self.fixed_effects.copy()
+
+    def __str__(self):
+        head = "\n".join(self._head())
+        blocks = "\n\n".join(block.text() for block in self._blocks())
+        notes = "".join(f"\n{note}" for note in self.notes)
+        return f"{head}\n\n{blocks}" + (f"\n{notes}" if notes else "")
+
+    __repr__ = __str__
+
+    def _repr_html_(self):
+        head = "<br>".join(map(escape, self._head()))
+        tables = "".join(block.html() for block in self._blocks())
+        return f"<div><p>{head}</p>{tables}{_notes_html(self.notes)}</div>"
+
+    def _variances(self):
+        """Variances of the fixed part, of the random one and the residual."""
+        fixed, *random, residual = self.variance_partition
+        over = [name in self.overdispersion for name in self.n_levels]
+        pairs = list(zip(random, over, strict=True))
+        residual += sum(value for value, aside in pairs if aside)
+        return fixed, sum(value for value, aside in pairs if not aside), residual
+
+    def _head(self):
+        yield f"{self.estimator}: {self.family} response, {self.link} link"
+        if self.target is not None:
+            yield f"Modelled: {self.target}"
+        method = self.log_likelihood_method
+        method = {"restricted": "restricted (REML)"}.get(method, method)
+        yield f"Solver: {self.solver}; likelihood: {method}"
+
+    def _blocks(self):
+        yield _Block(
+            None,
+            ["AIC", "BIC", "log-likelihood"],
+            [[f"{value:.2f}" for value in (self.aic, self.bic, self.log_likelihood)]],
+        )
+        yield self._random_block()
+        yield self._fixed_block()
+        shares = {"ICC": self.icc} if self.n_levels else {}
+        shares["R2 marginal"] = self.r2_marginal
+        shares["R2 conditional"] = self.r2_conditional
+        cells = [f"{share:.3f}" for share in shares.values()]
+        yield _Block("Shares of variance:", list(shares), [cells])
+
+    def _random_block(self):
+        frame = self.variance_components
+        cells = [_aligned(frame[name].to_numpy()) for name in ("variance", "std")]
+        table = frame.iloc[:, 2:].to_numpy()
+        rows, previous, within, width = [], None, 0, 0
+        for at, (group, effect) in enumerate(frame.index):
+            new = previous is None or group != previous
+            within, previous = 0 if new else within + 1, group
+            shown = 0 if group in self.uncorrelated else within
+            width = max(width, shown)
+            row = [str(group) if new else "", str(effect), cells[0][at], cells[1][at]]
+            rows.append(row + [f"{value + 0.0:.2f}" for value in table[at, :shown]])
+        header = ["Group", "Effect", "Variance", "Std.Dev."]
+        header += ["Corr"] + [""] * (width - 1) if width else []
+        counts = "; ".join(f"{name}, {n}" for name, n in self.n_levels.items())
+        foot = f"Rows: {self.n_rows:.10g}" + (f"; levels: {counts}" if counts else "")
+        if not rows:
+            return _Block(f"No random effects. {foot}", [], [])
+        rows = [row + [""] * (len(header) - len(row)) for row in rows]
+        return _Block("Random effects:", header, rows, 2, foot)
+
+    def _fixed_block(self, n_shown=None):
+        frame = self.fixed_effects.iloc[:n_shown]
+        if not len(frame):
+            return _Block("No fixed effects.", [], [])
+        estimate, error, ratio = frame.to_numpy().T
+        scale = error if np.isfinite(error).any() else estimate
+        rows = zip(
+            map(str, frame.index),
+            _aligned(estimate, scale),
+            _aligned(error),
+            [f"{z:.3f}" if abs(z) < _FAR else f"{z:.{_DIGITS}g}" for z in ratio],
+            strict=True,
+        )
+        left = len(self.fixed_effects) - len(frame)
+        foot = f"and {left} more" if left else None
+        header = ["", "Estimate", "Std. Error", "z value"]
+        return _Block("Fixed effects:", header, [*map(list, rows)], 1, foot)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A table of text cells, with as many columns of labels before the numbers."""
+
+    title: str | None
+    header: list
+    rows: list
+    n_labels: int = 0
+    foot: str | None = None
+
+    def text(self):
+        lines = [] if self.title is None else [self.title]
+        table = [self.header, *self.rows] if self.header else []
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        for row in table:
+            cells = [
+                cell.ljust(width) if at < self.n_labels else cell.rjust(width)
+                for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            lines.append((" " + "  ".join(cells)).rstrip())
+        return "\n".join(lines if self.foot is None else [*lines, self.foot])
+
+    def html(self):
+        parts = [] if self.title is None else [f"<p>{escape(self.title)}</p>"]
+        if self.header:
+            head = "".join(f"<th>{escape(cell)}</th>" for cell in self.header)
+            body = "".join(f"<tr>{self._cells(row)}</tr>" for row in self.rows)
+            parts.append(
+                f'<table class="dataframe"><thead><tr>{head}</tr></thead>'
+                f"<tbody>{body}</tbody></table>"
+            )
+        if self.foot is not None:
+            parts.append(f"<p>{escape(self.foot)}</p>")
+        return "".join(parts)
+
+    def _cells(self, row):
+        tags = ["th"] * self.n_labels + ["td"] * (len(row) - self.n_labels)
+        return "".join(
+            f"<{tag}>{escape(cell)}</{tag}>"
+            for tag, cell in zip(tags, row, strict=True)
+        )
+
+
+def _notes_html(notes):
+    return "".join(f"<p>{escape(note)}</p>" for note in notes)
+
+
+def _aligned(values, scale=None):
+    """Numbers of a column with common decimals: four digits of the smallest.
+
+    `scale` are the numbers whose digits count, these by default. Where that would be
+    too wide each number has four digits of its own.
+    """
+    scale = np.abs(values if scale is None else scale)
+    scale = scale[np.isfinite(scale) & (scale > 0)]
+    finite = np.abs(values[np.isfinite(values)])
+    places = _DIGITS - 1
+    if len(scale):
+        places = max(places - int(np.floor(np.log10(np.min(scale)))), 0)
+    largest = np.max(finite, initial=1.0)
+    if places + np.log10(max(largest, 1.0)) + 1 > _WIDEST:
+        return [f"{value:.{_DIGITS}g}" for value in values]
+    return [f"{round(value, places) + 0.0:.{places}f}" for value in values]
+
+
+def _share(part, whole):
+    return float(part / whole) if whole > 0 else np.nan
+
+
+def _listed(names):
+    return ", ".join(repr(str(name)) for name in names)
+
+
+def _target(model):
+    """What a classifier gives the probability of."""
+    if not hasattr(model, "classes_"):
+        return None
+    first, second = (str(label) for label in model.classes_)
+    return f"probability of class {second!r} (the other is {first!r})"

@@ -1,0 +1,181 @@
+"""New rows without a new fit: effects of levels at estimates that stay as they are."""
+
+import copy
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import check_is_fitted
+
+from skglmm._families import FAMILIES
+from skglmm._fitted.prediction import root
+from skglmm._fitted.report import sentences, warn
+from skglmm._problem.design import Factor, build_design
+from skglmm._problem.problem import Problem
+from skglmm._reading.labels import extend
+from skglmm._reading.table import Table, check_features
+from skglmm._reading.target import read_weight
+from skglmm._reading.terms import row_values
+
+
+class UpdateMixin:
+    """Conditional effects of levels that have appeared, or grown, after the fit."""
+
+    def update_random_effects(self, X, y, sample_weight=None, *, groups=None):
+        """Model with the effects of the levels in new rows, and nothing else changed.
+
+        Fixed effects, covariances and the residual variance stay as they are. What was
+        known of a level before the new rows is its prior: the posterior of the fit
+        for a level that the fit has seen, N(0, Sigma) for any other. So give each
+        row once: those of the fit count already.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        y : array-like of shape (n_samples,)
+            Target values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies, as in `fit`.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+
+        Returns
+        -------
+        model : object
+            A copy of this model with other ``random_effects_`` and
+            ``random_effects_std_``; levels that are new come last. This model is not
+            changed.
+
+        Raises
+        ------
+        ValueError
+            If a label is missing, or a column holds what it must not hold.
+
+        Notes
+        -----
+        For the linear model with one factor the effects are those that all rows
+        together would give at these estimates. Of several factors the covariances
+        between levels of different factors that the rows of the fit have left behind
+        are not kept; those of the new rows are exact. For counts and binary outcomes
+        a level's posterior enters as the Gaussian that the solver has found.
+        Predictions take the new effects as independent of the errors of the fixed
+        effects.
+
+        Examples
+        --------
+        A model of 17 subjects meets the eighteenth:
+
+        >>> from skglmm import MixedLinearRegressor
+        >>> from skglmm.datasets import load_sleepstudy
+        >>> X, y = load_sleepstudy(return_X_y=True, as_frame=True)
+        >>> new = X["Subject"].astype(str) == "372"
+        >>> model = MixedLinearRegressor("Subject", random_slopes=["Days"])
+        >>> model = model.fit(X[~new], y[~new])
+        >>> updated = model.update_random_effects(X[new], y[new])
+        >>> updated.random_effects_["Subject"].shape
+        (18, 2)
+        >>> updated.random_effects_["Subject"].to_numpy()[-1].round(1)
+        array([13. ,  1.4])
+        """
+        check_is_fitted(self)
+        if not self._fitted.terms:
+            raise ValueError(
+                "The model has no random effects to update: name its groups, and fit "
+                "it again."
+            )
+        table = Table(X)
+        check_features(self, X, table)
+        y = self._read_target(y, table.n_rows, fitted=True).values
+        weight = np.ones(len(y))
+        if sample_weight is not None:
+            weight = read_weight(sample_weight, y)
+        labels = self._labels_to_predict(table, groups)
+        at_population, special = self._rows(X, groups, "population")
+        trials = special.get("trials")
+        messages = FAMILIES[self._family].check(y, trials, np.arange(len(y)))
+        scale = np.sqrt(getattr(self, "noise_variance_", 1.0))
+        offset, parts = at_population.mean() + self._part_of_levels(table, labels), []
+        for term, columns in zip(self._fitted.terms, labels, strict=True):
+            known, doubts = self.random_effects_[term.name].index, []
+            codes, levels, place = extend(known, columns, term.name, doubts)
+            messages += [f"the factor {term.name!r}: {doubt}" for doubt in doubts]
+            prior = self._priors(term.name, place)
+            z = row_values(term, lambda at: table.numeric([at])[:, 0], len(y))
+            z = np.ones((len(y), 1)) if z is None else z
+            offset += np.einsum("ij,ij->i", z, prior[0][codes])
+            whitened = np.einsum("ij,ijk->ik", z, prior[1][codes]) / scale
+            parts.append((term, codes, levels, place, prior, whitened))
+        if messages:
+            warn(sentences(messages))
+        found = self._condition(parts, y, offset, weight, trials, scale)
+        model = copy.deepcopy(self)
+        model.__dict__.pop("random_effects_draws_", None)
+        for (term, _, levels, place, (mean, half), _), (u, covariance) in zip(
+            parts, found, strict=True
+        ):
+            b = mean + np.einsum("jik,jk->ji", half, u)
+            blocks = half @ covariance @ np.swapaxes(half, 1, 2)
+            model._replace_effects(term.name, levels, place, b, blocks)
+        return model
+
+    def _priors(self, name, place):
+        """Means (J, q) and roots (J, q, q) of what is known of levels."""
+        old = self.random_effects_[name].to_numpy()
+        prior = self.random_effects_covariance_[name]
+        mean = np.where(place[:, None] >= 0, old[place], 0.0)
+        blocks = np.where(
+            place[:, None, None] >= 0, self._fitted.posteriors[name][place], prior
+        )
+        return mean, root(blocks)
+
+    def _condition(self, parts, y, offset, weight, trials, scale):
+        """Means and covariances of the whitened effects, by user level."""
+        factors = [
+            Factor(codes, len(levels), z.shape[1], False)
+            for _, codes, levels, *_, z in parts
+        ]
+        design = build_design(factors, advice="Give fewer rows at a time.")
+        engine = design.plan.chain + design.plan.core
+        linear = FAMILIES[self._family].is_linear
+        target = (y - offset) / scale if linear else y
+        problem = Problem(
+            design=design,
+            border=design.rows(target[:, None]),
+            z=tuple(design.rows(parts[r][-1]) for r in engine),
+            weight=design.rows(weight),
+            family=FAMILIES[self._family],
+            offset=None if linear else design.rows(offset),
+            trials=None if trials is None else design.rows(trials),
+        )
+        means, posteriors = self.solver_.posterior(problem)
+        out = [None] * len(parts)
+        for at, r in enumerate(engine):
+            u, block = design.to_user(at, means[at]), design.to_user(at, posteriors[at])
+            out[r] = u.T, np.moveaxis(block, -1, 0)
+        return out
+
+    def _replace_effects(self, name, levels, place, b, blocks):
+        """Put effects of levels in the place of old ones, or behind them."""
+        old, new = place >= 0, place < 0
+        frame = self.random_effects_[name]
+        with warnings.catch_warnings():
+            # pandas warns of labels that it cannot sort, and keeps their order
+            warnings.simplefilter("ignore", RuntimeWarning)
+            index = frame.index.append(levels[new])
+        index.names = frame.index.names
+        means = np.concatenate([frame.to_numpy(), b[new]])
+        means[place[old]] = b[old]
+        covariances = np.concatenate([self._fitted.posteriors[name], blocks[new]])
+        covariances[place[old]] = blocks[old]
+        self.random_effects_[name] = pd.DataFrame(means, index, frame.columns)
+        sd = np.sqrt(np.maximum(np.diagonal(covariances, axis1=1, axis2=2), 0.0))
+        self.random_effects_std_[name] = pd.DataFrame(sd, index, frame.columns)
+        self._fitted.posteriors[name] = covariances
+        if name in self._fitted.shifts:
+            shifts = self._fitted.shifts[name]
+            blank = np.zeros((int(new.sum()), *shifts.shape[1:]))
+            shifts = np.concatenate([shifts, blank])
+            shifts[place[old]] = 0.0
+            self._fitted.shifts[name] = shifts

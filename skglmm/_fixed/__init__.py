@@ -1,0 +1,1 @@
+"""What the fixed part may be: columns, models of scikit-learn or networks, and gaps."""

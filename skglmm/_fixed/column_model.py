@@ -1,0 +1,133 @@
+"""Columns with gaps: their joint normal distribution, and what is said of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skglmm._reading.inputs import advice_on_gaps
+
+_DETERMINED = 1e-8
+
+
+@dataclass(frozen=True)
+class ColumnModel:
+    """Joint normal distribution of the fixed columns, for rows with gaps.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (p,)
+    covariance : ndarray of shape (p, p)
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    def fill(self, X, coef):
+        """Conditional means in the place of NaN.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_rows, p)
+        coef : ndarray of shape (p,)
+
+        Returns
+        -------
+        X : ndarray of shape (n_rows, p)
+        variance : ndarray of shape (n_rows,)
+            Conditional variance of ``X @ coef``.
+        """
+        X, variance = X.copy(), np.zeros(len(X))
+        scale = np.sqrt(np.diag(self.covariance))
+        scale[scale == 0.0] = 1.0
+        correlation = self.covariance / np.outer(scale, scale)
+        for gaps, rows in patterns(np.isnan(X)):
+            known = ~gaps
+            inverse = np.linalg.pinv(correlation[np.ix_(known, known)], 1e-10, True)
+            slopes = correlation[np.ix_(gaps, known)] @ inverse
+            left = correlation[np.ix_(gaps, gaps)] - (
+                slopes @ correlation[np.ix_(known, gaps)]
+            )
+            away = (X[np.ix_(rows, known)] - self.mean[known]) / scale[known]
+            filled = self.mean[gaps] + (away @ slopes.T) * scale[gaps]
+            X[np.ix_(rows, gaps)] = filled
+            size = (scale * coef)[gaps]
+            variance[rows] = max(size @ left @ size, 0.0)
+        return X, variance
+
+
+def read_rows(table, fitted, coef):
+    """Fixed columns of rows to predict, and the variance that gaps add.
+
+    Parameters
+    ----------
+    table : Table
+    fitted : Fitted
+    coef : ndarray of shape (p,)
+
+    Returns
+    -------
+    X : ndarray of shape (n_rows, p)
+    variance : ndarray of shape (n_rows,) or None
+    """
+    columns = fitted.fixed_columns
+    if fitted.column_model is None:
+        return table.numeric(columns, advice=advice_on_gaps(fitted.part)), None
+    X = table.numeric(columns, missing=True)
+    if np.isinf(X).any():
+        table.numeric(columns)
+    if not np.isnan(X).any():
+        return X, None
+    return ColumnModel(*fitted.column_model).fill(X, coef)
+
+
+def patterns(holes):
+    """Each pattern of gaps with its rows, rows without a gap left out."""
+    kinds, of_row = np.unique(holes, axis=0, return_inverse=True)
+    of_row = np.ravel(of_row)
+    for k, gaps in enumerate(kinds):
+        if gaps.any():
+            yield gaps, np.flatnonzero(of_row == k)
+
+
+def check_gaps(X, names, factors, terms):
+    """Refuse gaps that cannot be filled in row by row.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, p)
+        With NaN.
+    names : list of str
+    factors : list of Factor
+    terms : list of Term
+
+    Raises
+    ------
+    ValueError
+        If a column has too few values, or is a property of the levels of a factor.
+    """
+    present, least = ~np.isnan(X), X.shape[1] + 3
+    for at in np.flatnonzero(~present.all(axis=0)):
+        found = int(present[:, at].sum())
+        if found < least:
+            raise ValueError(
+                f"Column {names[at]!r} has {found} values in {len(X)} rows; "
+                f"missing='model' needs {least} of them to learn how it depends on "
+                f"the other {X.shape[1] - 1} fixed columns: leave it out."
+            )
+        values = X[present[:, at], at]
+        if np.ptp(values) == 0:
+            continue
+        for factor, term in zip(factors, terms, strict=True):
+            codes = factor.codes[present[:, at]]
+            low = np.full(factor.n_levels, np.inf)
+            high = np.full(factor.n_levels, -np.inf)
+            np.minimum.at(low, codes, values)
+            np.maximum.at(high, codes, values)
+            several = np.bincount(codes, minlength=factor.n_levels) > 1
+            if several.sum() > 1 and np.all(low[several] == high[several]):
+                raise ValueError(
+                    f"Column {names[at]!r} has missing values and is constant within "
+                    f"each level of {term.name!r}: missing='model' fills in row by row "
+                    "and would give rows of a level different values. Fill it in from "
+                    "the other rows of the level, or by one value for each level."
+                )

@@ -1,0 +1,404 @@
+"""Mixed logistic regression."""
+
+import numpy as np
+from scipy.special import logit
+from sklearn.base import ClassifierMixin
+
+from skglmm._base import BaseMixedModel
+from skglmm._reading.table import plain
+from skglmm._reading.target import read_classes, read_labels
+
+
+class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
+    r"""Binary classification with random effects of groups.
+
+    Fits
+
+    .. math:: P(y_i = 1) = 1 / (1 + e^{-\eta_i}), \qquad
+        \eta = X\beta + \sum_r Z_r b_r + \text{offset}, \qquad
+        b_{rj} \sim N(0, \Sigma_r),
+
+    by maximising the evidence lower bound or Laplace's approximation of the marginal
+    likelihood of y. It is a classifier, as `sklearn.linear_model.LogisticRegression`
+    is; there is no penalty on the coefficients.
+
+    Parameters
+    ----------
+    groups : str, int, tuple, list or None, default=None
+        Columns of X that hold the group labels: a name with a dataframe, a position
+        with an array. A list is several factors; a tuple is one factor made of the
+        combination of its columns (named ``"g:h"``). With None the labels come
+        through ``fit(groups=)``, or the model has no random effects.
+    fixed_effects : callable, regressor, NetworkPart or RegressorPart, default=None
+        What the fixed part is: None for the linear model, a function that takes the
+        number of inputs and returns a `keras.Model` with one linear output, or a
+        regressor of scikit-learn. See the user guide, :ref:`flexible`.
+    random_slopes : str, int, list or dict, default=None
+        Columns whose slope differs between levels: one, or a list; a dict gives them
+        for each factor. They stay among the fixed columns.
+    random_intercepts : bool or dict, default=True
+        Whether levels have their own intercept, for all factors or by factor.
+    covariance : {"full", "diag", "scalar"} or dict, default="full"
+        Covariance of the effects of one level: unrestricted, uncorrelated, or
+        uncorrelated with one common variance; for all factors or by factor.
+    offset : str or int, default=None
+        Column of X that is added to the linear predictor as it is.
+    fit_intercept : bool, default=True
+        Whether the fixed part has an intercept.
+    solver : {"vi", "laplace", "mackay", "mcem"} or BaseSolver, default="vi"
+        Gaussian variational inference, Laplace's approximation (adaptive quadrature
+        with ``Laplace(n_quadrature=...)``), MacKay's evidence framework or Monte
+        Carlo EM; an instance of a class in `skglmm.solvers` has settings of its own.
+    handle_unknown : {"ignore", "warn", "error"}, default="ignore"
+        What prediction does with a label that was not there in fit. Its effect has
+        mean zero and the variance that was estimated for its factor.
+    missing : {"error", "model"}, default="error"
+        What a missing value in a fixed column is: an error, or an unknown that is
+        normal given the other fixed columns and the groups, and is estimated along
+        with the model.
+        See the user guide, :ref:`missing`.
+    warm_start : bool, default=False
+        Whether to begin at the variances of the previous fit.
+    verbose : int, default=0
+        0 is silent. With 1 a fit that takes more than a second shows a bar, in a
+        terminal or notebook where tqdm is installed; elsewhere it prints a line for
+        each phase.
+    random_state : int, RandomState instance or None, default=None
+        Of the draws of ``solver="mcem"`` and of missing values, and of what is random
+        in `fixed_effects`; otherwise no random numbers are used.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+        The two classes; probabilities and coefficients are those of the second.
+    coef_ : ndarray of shape (1, n_fixed)
+        Fixed effects, one per fixed column in input order. Absent if
+        `fixed_effects` is given.
+    intercept_ : ndarray of shape (1,)
+        Fixed intercept, 0.0 without one.
+    coef_names_ : list of str
+        Names of the fixed columns.
+    fixed_effects_ : DataFrame
+        ``estimate`` and ``std_error`` of the intercept and the coefficients. The
+        errors include the uncertainty of the variances.
+    fixed_effects_covariance_ : DataFrame
+        Covariance of these estimates, labelled as `fixed_effects_` on both sides; NaN
+        where a coefficient was set to zero.
+    random_effects_ : dict of DataFrame
+        For each factor the posterior means (modes with Laplace) of the effects.
+    random_effects_std_ : dict of DataFrame
+        Posterior standard deviations, the fixed effects taken as known.
+    variance_components_ : DataFrame
+        Variance, standard deviation and correlations with the effects before, for
+        each (group, effect).
+    random_effects_covariance_ : dict of ndarray of shape (q, q)
+        Covariance of the effects of a level, for each factor.
+    log_likelihood_ : float
+        Marginal log-likelihood at the estimates.
+    log_likelihood_method_ : {"quadrature", "laplace", "importance", "bridge", "exact"}
+        How it was computed: by adaptive quadrature with one factor of at most three
+        effects, else by Laplace's approximation; after ``solver="mcem"`` from
+        importance weights or by bridge sampling; exact without random effects.
+    aic_, bic_ : float
+        Information criteria from `log_likelihood_`.
+    elbo_ : float
+        Evidence lower bound (``solver="vi"``).
+    converged_ : bool
+        Whether the solver converged.
+    n_iter_ : int
+        Evaluations of the objective.
+    singular_ : bool
+        Whether a covariance is estimated as singular, for example a variance as zero.
+    history_ : ndarray of shape (`n_iter_`,)
+        Objective (-2 ELBO or -2 log-likelihood) at each evaluation.
+    solver_ : BaseSolver
+        The solver that was used.
+    timings_ : dict of float
+        Seconds that each phase of the fit took, in their order.
+    mc_error_ : dict
+        After ``solver="mcem"`` or a fit to missing values only: Monte Carlo standard
+        errors, as Series of the ``"fixed_effects"``, DataFrame of the
+        ``"variance_components"`` and float of the ``"log_likelihood"``.
+    sampling_ : dict
+        Where `mc_error_` is there: ``"sampler"``, the last number of draws
+        ``"n_samples"``, and ``"effective"``, the share of independent draws from the
+        posterior that they are worth.
+    random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)
+        After ``solver="mcem"`` only: up to 100 draws from the posterior of the
+        effects, for each factor.
+    missing_information_ : Series
+        With ``missing="model"`` only: the share of the variance of each fixed effect
+        that is owed to missing values.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns, if they are all strings.
+
+    See Also
+    --------
+    MixedBinomialRegressor : Successes among several trials a row.
+    skglmm.solvers.VI : The default solver.
+
+    References
+    ----------
+    .. [1] Ormerod, J. T. and Wand, M. P. (2012). Gaussian variational approximate
+       inference for generalized linear mixed models. Journal of Computational and
+       Graphical Statistics 21(1), 2-17.
+    .. [2] Breslow, N. E. and Clayton, D. G. (1993). Approximate inference in
+       generalized linear mixed models. JASA 88, 9-25.
+
+    Examples
+    --------
+    >>> from skglmm import MixedLogisticRegressor
+    >>> from skglmm.datasets import load_contraception
+    >>> X, y = load_contraception(return_X_y=True, as_frame=True)
+    >>> model = MixedLogisticRegressor(groups="district")
+    >>> model.fit(X[["age", "district"]], y).variance_components_["std"].round(2).item()
+    0.5
+    >>> model.predict_proba(X[["age", "district"]]).shape
+    (1934, 2)
+    """
+
+    _family = "binomial"
+
+    def __init__(
+        self,
+        groups=None,
+        *,
+        fixed_effects=None,
+        random_slopes=None,
+        random_intercepts=True,
+        covariance="full",
+        offset=None,
+        fit_intercept=True,
+        solver="vi",
+        handle_unknown="ignore",
+        missing="error",
+        warm_start=False,
+        verbose=0,
+        random_state=None,
+    ):
+        self.groups = groups
+        self.fixed_effects = fixed_effects
+        self.random_slopes = random_slopes
+        self.random_intercepts = random_intercepts
+        self.covariance = covariance
+        self.offset = offset
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.handle_unknown = handle_unknown
+        self.missing = missing
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _read_target(self, y, n_rows, fitted=False):
+        classes = self.classes_ if fitted else None
+        return read_classes(y, n_rows, type(self).__name__, classes)
+
+    def _check_rows(self, y, classes):
+        present = classes[np.unique(y).astype(int)]
+        if len(present) < 2:
+            raise ValueError(
+                f"y holds one class only ({plain(present[0])!r}) in the rows with a "
+                "positive weight: give rows of two classes."
+            )
+
+    def _store(self, public, fitted, solver):
+        public["intercept_"] = np.array([public["intercept_"]])
+        if "coef_" in public:
+            public["coef_"] = public["coef_"][None]
+        super()._store(public, fitted, solver)
+
+    def predict_proba(self, X, *, groups=None, level="conditional"):
+        """Probability of each class.
+
+        The random effects are integrated out over their posterior (seen levels) or
+        their estimated distribution (unseen ones), by quadrature.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, 2)
+            Columns in the order of `classes_`.
+        """
+        p = self._mean(X, groups, level)[0]
+        return np.column_stack([1.0 - p, p])
+
+    def predict_log_proba(self, X, *, groups=None, level="conditional"):
+        """Logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, 2)
+            Columns in the order of `classes_`; the logarithm of `predict_proba`, minus
+            infinity where that is zero.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, groups=groups, level=level))
+
+    def decision_function(self, X, *, groups=None, level="conditional"):
+        """Logit of the integrated probability of the second class.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,)
+            Positive where the second class is the more probable one.
+        """
+        tiny = np.finfo(float).tiny
+        p = self._mean(X, groups, level)[0]
+        return logit(np.clip(p, tiny, 1.0 - np.finfo(float).epsneg))
+
+    def predict(self, X, *, groups=None, level="conditional"):
+        """The more probable class.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+            Labels from `classes_`.
+        """
+        second = self._mean(X, groups, level)[0] > 0.5
+        return self.classes_[second.astype(int)]
+
+    def predict_interval(
+        self, X, coverage=0.95, *, of="mean", groups=None, level="conditional"
+    ):
+        """Interval that holds the probability of the second class.
+
+        Quantiles of the linear predictor, transformed by the inverse link.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        coverage : float, default=0.95
+            Probability of the interval, between 0 and 1.
+        of : {"mean"}, default="mean"
+            A class has no interval; its expectation has.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+
+        Returns
+        -------
+        interval : ndarray of shape (n_samples, 2)
+            Lower and upper bound of the probability.
+        """
+        if of != "mean":
+            raise ValueError(
+                f"of must be 'mean' for a classifier, got {of!r}: a class has no "
+                "interval, its probability has."
+            )
+        return super().predict_interval(
+            X, coverage, of="mean", groups=groups, level=level
+        )
+
+    def sample_y(
+        self, X, n_samples=1, *, groups=None, level="conditional", random_state=None
+    ):
+        """Random classes.
+
+        Each sample has one draw of the fixed effects and one of the effects of each
+        level, so that its rows depend on each other as rows of new data would.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        n_samples : int, default=1
+            Number of samples of all rows.
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        level : {"conditional", "population"}, default="conditional"
+            Whether to use what is known of the levels seen in fit; ``"population"``
+            treats every level as unseen.
+        random_state : int, RandomState instance or None, default=None
+            An integer gives the same samples each time.
+
+        Returns
+        -------
+        y : ndarray of shape (n_rows, n_samples)
+            Labels from `classes_`.
+        """
+        second = super().sample_y(
+            X, n_samples, groups=groups, level=level, random_state=random_state
+        )
+        return self.classes_[second.astype(np.intp)]
+
+    def score(self, X, y, sample_weight=None, *, groups=None):
+        """Share of rows whose class is predicted correctly.
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features)
+            Columns as in `fit`.
+        y : array-like of shape (n_samples,)
+            True labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+        groups : array-like or dataframe, default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+
+        Returns
+        -------
+        score : float
+            Accuracy of ``predict(X)``.
+        """
+        # what only a score needs is not loaded to predict
+        from sklearn.metrics import accuracy_score
+
+        y_pred = self.predict(X, groups=groups)
+        y = read_labels(y, len(y_pred), type(self).__name__)
+        return accuracy_score(y, y_pred, sample_weight=sample_weight)

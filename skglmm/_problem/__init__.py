@@ -1,0 +1,1 @@
+"""The model in numbers: NumPy only, and no name of a column."""

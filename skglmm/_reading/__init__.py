@@ -1,0 +1,1 @@
+"""What the user wrote becomes numbers; every message about input is worded here."""

@@ -1,0 +1,244 @@
+"""All that the user wrote, in numbers, and what there is to say of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skglmm._families import Family
+from skglmm._memory import aligned
+from skglmm._reading import identified
+from skglmm._reading.labels import encode, twins
+from skglmm._reading.roles import row_offset
+from skglmm._reading.table import Table
+from skglmm._reading.target import Target
+from skglmm._reading.terms import Term
+
+# Values of columns whose squares, and those of their reciprocals, doubles hold.
+_LEAST_COLUMN = 1e-145
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows with a positive weight, in the order of the user.
+
+    Parameters
+    ----------
+    terms : tuple of Term
+    codes : tuple of ndarray of shape (n_rows,)
+        Level of each row, by term.
+    levels : tuple of Index
+        Labels of the levels, by term.
+    fixed : tuple of int
+        Positions in X of the columns of the fixed part.
+    names : tuple of str
+        Of the columns that have coefficients: none if the fixed part is not linear.
+    numeric : tuple of int
+        Positions in X of the columns of `matrix`.
+    matrix : ndarray of shape (n_rows, n_numeric)
+        Columns as numbers; NaN where values are missing and may be.
+    features : object
+        What a fixed part that is not linear reads; None for a linear one.
+    y, weight : ndarray of shape (n_rows,)
+    offset, trials : ndarray of shape (n_rows,) or None
+        Offset of the linear predictor, exposures included, and numbers of trials.
+    classes : ndarray of shape (2,) or None
+        What the target was before it became zeros and ones.
+    rows : ndarray of shape (n_rows,)
+        Positions of the rows in X.
+    named : dict of int
+        Positions of the columns with a role of their own, by parameter.
+    from_metadata : bool
+        Whether the groups were given to `fit`.
+    messages : tuple of str
+        What was noticed.
+    hopeless : str or None
+        Why the likelihood has no maximum.
+    one_row_each : dict of str
+        What is to be said of terms, by position, unless their variance is zero.
+    """
+
+    terms: tuple[Term, ...]
+    codes: tuple[np.ndarray, ...]
+    levels: tuple[pd.Index, ...]
+    fixed: tuple[int, ...]
+    names: tuple[str, ...]
+    numeric: tuple[int, ...]
+    matrix: np.ndarray
+    features: Any
+    y: np.ndarray
+    weight: np.ndarray
+    offset: np.ndarray | None
+    trials: np.ndarray | None
+    classes: np.ndarray | None
+    rows: np.ndarray
+    named: dict[str, int]
+    from_metadata: bool
+    messages: tuple[str, ...]
+    hopeless: str | None
+    one_row_each: dict[int, str]
+
+    @property
+    def encoded(self) -> list[tuple[np.ndarray, pd.Index]]:
+        """Codes and levels by term."""
+        return list(zip(self.codes, self.levels, strict=True))
+
+    @property
+    def gaps(self) -> bool:
+        """Whether values of the fixed columns are missing."""
+        return bool(np.isnan(self.matrix).any())
+
+
+def read(
+    table: Table,
+    target: Target,
+    weight: np.ndarray | None,
+    terms: tuple[Term, ...],
+    labels: list,
+    named: dict[str, int],
+    *,
+    family: Family,
+    part: Any,
+    missing: str,
+    check_rows: Callable[[np.ndarray, Any], None],
+    from_metadata: bool,
+) -> Inputs:
+    """Read the columns of a table.
+
+    Parameters
+    ----------
+    table : Table
+    target : Target
+    weight : ndarray of shape (n_rows,) or None
+        None counts every row once.
+    terms : tuple of Term
+    labels : list of tuple
+        Label columns of each term and their names.
+    named : dict of int
+        Positions of the columns with a role of their own, by parameter.
+    family : Family
+    part : FixedPart or None
+        None for a linear fixed part.
+    missing : {"error", "model"}
+    check_rows : callable
+        Refuses a target, rows of weight zero left out, that cannot be fitted.
+    from_metadata : bool
+
+    Returns
+    -------
+    inputs : Inputs
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a column cannot be read, or if the rows cannot determine the model.
+    """
+    fixed = fixed_positions(table, terms, named)
+    numeric, features = fixed, None
+    if part is not None:
+        features = part.read(table, fixed)
+        numeric = sorted({at for term in terms for at in term.slopes})
+    matrix = read_matrix(table, numeric, terms, part, missing)
+    _check_sizes(matrix, [table.describe(at) for at in numeric])
+    special = {name: table.numeric([at], name)[:, 0] for name, at in named.items()}
+    encoded = [
+        encode(parts, term.name, names)
+        for term, (parts, names) in zip(terms, labels, strict=True)
+    ]
+    y, rows = target.values, np.arange(table.n_rows)
+    if weight is None:
+        weight = aligned(len(y))
+        weight[:] = 1.0
+    elif np.any(weight == 0):
+        present = weight > 0
+        rows, y, weight, matrix = (v[present] for v in (rows, y, weight, matrix))
+        special = {name: v[present] for name, v in special.items()}
+        encoded = [_present_levels(c[present], levels) for c, levels in encoded]
+    check_rows(y, target.classes)
+    messages = []
+    for term, (_, levels) in zip(terms, encoded, strict=True):
+        messages += twins(term.name, levels)
+    identified.check_levels(terms, encoded, weight, family.is_linear)
+    offset, trials = row_offset(special, rows), special.get("trials")
+    messages += family.check(y, trials, rows)
+    hopeless, one_row_each = family.no_maximum(y, trials), {}
+    if family.is_bounded:
+        one_row_each = identified.one_row_each(terms, encoded, weight, trials)
+        hopeless = hopeless or identified.constant_within(
+            terms, encoded, y, trials, weight
+        )
+    return Inputs(
+        terms=tuple(terms),
+        codes=tuple(codes for codes, _ in encoded),
+        levels=tuple(levels for _, levels in encoded),
+        fixed=tuple(fixed),
+        names=tuple(table.effect_name(at) for at in fixed) if part is None else (),
+        numeric=tuple(numeric),
+        matrix=matrix,
+        features=features,
+        y=y,
+        weight=weight,
+        offset=offset,
+        trials=trials,
+        classes=target.classes,
+        rows=rows,
+        named=named,
+        from_metadata=from_metadata,
+        messages=tuple(messages),
+        hopeless=hopeless,
+        one_row_each=one_row_each,
+    )
+
+
+def fixed_positions(table: Table, terms: tuple[Term, ...], named: dict) -> list[int]:
+    """Positions of the columns that have no role of their own."""
+    gone = {at for term in terms for at in term.columns} | set(named.values())
+    return [at for at in range(table.n_columns) if at not in gone]
+
+
+def read_matrix(table, positions, terms, part, missing) -> np.ndarray:
+    """Columns as numbers; NaN where values are missing and may be."""
+    if missing == "error":
+        return table.numeric(positions, advice=advice_on_gaps(part))
+    if part is not None:
+        raise ValueError(
+            "missing='model' needs the linear fixed part, but fixed_effects is "
+            "given: leave one of the two at its default. (A regressor that takes "
+            "missing values, such as HistGradientBoostingRegressor, has them "
+            "under missing='error' as well.)"
+        )
+    slopes = sorted({at for term in terms for at in term.slopes})
+    table.numeric(slopes, "random slope")
+    values = table.numeric(positions, missing=True)
+    if np.isinf(values).any():
+        table.numeric(positions)
+    return values
+
+
+def advice_on_gaps(part) -> str:
+    """What a message on missing values says of the parameter, if it helps."""
+    if part is not None:
+        return ""
+    return "Or fit with missing='model', which takes them as further unknowns."
+
+
+def _check_sizes(columns, names):
+    """Refuse columns whose squares no double holds."""
+    if not len(columns):
+        return
+    sizes = np.fmax(np.fmax.reduce(columns), -np.fmin.reduce(columns))
+    wrong = (sizes > 1.0 / _LEAST_COLUMN) | ((sizes > 0.0) & (sizes < _LEAST_COLUMN))
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise ValueError(
+            f"The {names[at]} has values of the size of {sizes[at]:.3g}, whose squares "
+            "no number of 64 bits holds: give it in another unit."
+        )
+
+
+def _present_levels(codes, levels):
+    """Codes and levels after rows have been left out."""
+    kept, codes = np.unique(codes, return_inverse=True)
+    return codes.astype(np.int32), levels[kept]

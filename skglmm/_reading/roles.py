@@ -1,0 +1,36 @@
+"""Columns with a role of their own."""
+
+import numpy as np
+
+
+def row_offset(special, rows=None):
+    """Offset of the linear predictor, the log of the exposure included.
+
+    Parameters
+    ----------
+    special : dict of ndarray of shape (n_rows,)
+        Columns with a role, by role.
+    rows : ndarray of shape (n_rows,), default=None
+        Numbers of the rows as the user knows them.
+
+    Returns
+    -------
+    offset : ndarray of shape (n_rows,) or None
+
+    Raises
+    ------
+    ValueError
+        If an exposure is not positive.
+    """
+    offset = special.get("offset")
+    exposure = special.get("exposure")
+    if exposure is None:
+        return offset
+    low = np.flatnonzero(exposure <= 0)
+    if len(low):
+        row = low[0] if rows is None else rows[low[0]]
+        raise ValueError(
+            f"The exposure of row {row} is {exposure[low[0]]:g}: exposures are "
+            "positive (a count over no time or area says nothing; drop such rows)."
+        )
+    return np.log(exposure) if offset is None else offset + np.log(exposure)

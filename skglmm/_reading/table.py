@@ -1,0 +1,615 @@
+"""The table a user passes as X: columns by name or position, labels and numbers."""
+
+import datetime
+import difflib
+import numbers
+import reprlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import pandas as pd
+from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils.validation import validate_data
+
+_MAX_LISTED = 10
+_NUMERIC_OBJECTS = {
+    "boolean",
+    "decimal",
+    "empty",
+    "floating",
+    "integer",
+    "mixed-integer-float",
+}
+# Whole numbers from here on may be no floating point numbers.
+_WHOLE = 2.0**53
+_TOO_LARGE = "Input X contains infinity or a value too large for dtype('float64')."
+
+
+class Table:
+    """Read-only view of a dataframe or array, addressed by column.
+
+    Parameters
+    ----------
+    X : dataframe or array-like of shape (n_rows, n_columns)
+        A pandas dataframe, any eager dataframe that narwhals understands (polars,
+        pyarrow, modin) or whatever `sklearn.utils.check_array` accepts. It is
+        neither copied nor changed.
+    min_rows : int, default=1
+        Fewest rows accepted.
+
+    Attributes
+    ----------
+    n_rows, n_columns : int
+        Shape of the table.
+    names : list of str or None
+        Column names; None for an array, or when a name is not a str.
+
+    Raises
+    ------
+    TypeError
+        If X is sparse or a lazy frame.
+    ValueError
+        If X is not two-dimensional, is complex, or has too few rows or no column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skglmm._reading.table import Table
+    >>> table = Table(pd.DataFrame({"dose": [1, 2], "batch": ["a", "b"]}))
+    >>> table.names
+    ['dose', 'batch']
+    >>> table.numeric([table.position("dose", "offset")])
+    array([[1.],
+           [2.]])
+    """
+
+    def __init__(self, X: Any, *, min_rows: int = 1) -> None:
+        frame = X
+        if not isinstance(X, pd.DataFrame):
+            frame = nw.from_native(X, pass_through=True)
+        if isinstance(frame, nw.LazyFrame):
+            raise TypeError(
+                f"X is a lazy frame ({type(X).__module__}.{type(X).__name__}): "
+                "collect it first, for example with X.collect()."
+            )
+        if not isinstance(frame, pd.DataFrame | nw.DataFrame):
+            frame = _as_array(X, min_rows)
+        elif frame.shape[0] < min_rows or frame.shape[1] < 1:
+            # Only reached to let scikit-learn word the error.
+            check_array(np.empty(frame.shape), ensure_min_samples=min_rows)
+        self._data = frame
+        self.n_rows, self.n_columns = map(int, frame.shape)
+        self.names: list[str] | None = None
+        if not isinstance(frame, np.ndarray):
+            names = list(frame.columns)
+            if all(isinstance(name, str) for name in names):
+                self.names = [str(name) for name in names]
+
+    @property
+    def is_array(self) -> bool:
+        """Whether X is an array, that is, has no column names of any kind."""
+        return isinstance(self._data, np.ndarray)
+
+    def describe(self, position: int) -> str:
+        """Words for a column in a message: ``column 'dose'`` or ``column 3``."""
+        key = position if self.names is None else self.names[position]
+        return f"column {key!r}"
+
+    def effect_name(self, position: int) -> str:
+        """Name of the effect of a column: its own, or ``x3`` where it has none."""
+        return f"x{position}" if self.names is None else self.names[position]
+
+    def position(self, key: Any, parameter: str) -> int:
+        """Position of the column that a user named.
+
+        Parameters
+        ----------
+        key : str or int
+            A str is a name, an int is a position (negative: from the end).
+        parameter : str
+            Name of the estimator's parameter that holds the key, for messages.
+
+        Returns
+        -------
+        int
+            Position in ``range(n_columns)``.
+
+        Raises
+        ------
+        TypeError
+            If the key is neither a str nor an int.
+        ValueError
+            If X has no such column.
+        """
+        if isinstance(key, str):
+            return self._position_of_name(str(key), parameter)
+        if isinstance(key, bool | np.bool_) or not isinstance(key, numbers.Integral):
+            raise TypeError(
+                f"{parameter}: a column is a name (str) or a position (int), "
+                f"got {key!r} of type {type(key).__name__}."
+            )
+        if not -self.n_columns <= key < self.n_columns:
+            raise ValueError(
+                f"{parameter}: position {key} is out of range, X has "
+                f"{self.n_columns} columns: positions go from 0 to "
+                f"{self.n_columns - 1}, or from -{self.n_columns} to -1."
+            )
+        return int(key) % self.n_columns
+
+    def _position_of_name(self, key: str, parameter: str) -> int:
+        if self.names is None:
+            found = "an array" if self.is_array else "a dataframe with other names"
+            raise ValueError(
+                f"{parameter}: {key!r} is a column name, but X is {found}: give the "
+                f"position of the column (0 to {self.n_columns - 1}, negative from "
+                "the end), or pass a dataframe whose column names are all strings."
+            )
+        count = self.names.count(key)
+        if count == 1:
+            return self.names.index(key)
+        if count > 1:
+            places = [i for i, name in enumerate(self.names) if name == key]
+            raise ValueError(
+                f"{parameter}: {count} columns of X are named {key!r}, at positions "
+                f"{places}: give the position of the one meant, or rename them."
+            )
+        message = (
+            f"{parameter}: {key!r} is not a column of X; columns are "
+            f"{listing(self.names)}."
+        )
+        index = getattr(getattr(self._data, "index", None), "names", ())
+        if key in index:
+            raise ValueError(
+                f"{parameter}: {key!r} is no column of X but a level of its index: "
+                "make it a column with X.reset_index()."
+            )
+        prefixed = [name for name in self.names if name.endswith(f"__{key}")]
+        if len(prefixed) == 1:
+            message += (
+                f" Column {prefixed[0]!r} has it behind a ColumnTransformer's prefix: "
+                f"write {prefixed[0]!r}, or set verbose_feature_names_out=False "
+                "in the ColumnTransformer."
+            )
+        else:
+            message += did_you_mean(key, self.names)
+        raise ValueError(message)
+
+    def labels(self, position: int) -> Any:
+        """Labels of one column, as the user gave them.
+
+        Parameters
+        ----------
+        position : int
+            Position of the column, in ``range(n_columns)``.
+
+        Returns
+        -------
+        Series, pandas array or ndarray of shape (n_rows,)
+            A view of X where possible.
+
+        Raises
+        ------
+        ValueError
+            If X is an array of numbers and the column has NaN or infinite values. In
+            a dataframe or an array of objects a missing label is left to the caller.
+        """
+        if isinstance(self._data, np.ndarray):
+            column = self._data[:, position]
+            if column.dtype.kind == "f":
+                self._check_finite(column[:, None], [position], "group ")
+            return column
+        if isinstance(self._data, pd.DataFrame):
+            return self._series(position)
+        return series_labels(self._data.get_column(self._data.columns[position]))
+
+    def _series(self, position: int) -> pd.Series:
+        """One column of a pandas dataframe; by name is faster where that is sure."""
+        if self.names is not None and self._data.columns.is_unique:
+            return self._data[self.names[position]]
+        return self._data.iloc[:, position]
+
+    def numeric(
+        self,
+        positions: Sequence[int],
+        what: str = "",
+        missing: bool = False,
+        advice: str = "",
+    ) -> np.ndarray:
+        """Columns as floating point numbers.
+
+        Parameters
+        ----------
+        positions : sequence of int of length k
+            Positions of the columns, in ``range(n_columns)``.
+        what : str, default=""
+            Role of the columns, for messages: ``"exposure"`` gives
+            ``exposure column 'days' holds text``.
+        missing : bool, default=False
+            Whether missing and infinite values may be.
+        advice : str, default=""
+            What else can be done about missing values, for messages.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, k), float64, C-ordered
+            May share memory with X: not to be written to.
+
+        Raises
+        ------
+        ValueError
+            If a column holds text, dates, categories or complex numbers, or has a
+            missing or infinite value.
+        TypeError
+            If an object column holds something that is no number.
+        """
+        positions = [int(position) for position in positions]
+        role = f"{what} " if what else ""
+        if self.is_array and self._data.dtype.kind in "biuf":
+            values = self._data
+            if positions != list(range(self.n_columns)):
+                values = values[:, positions]
+            values = np.ascontiguousarray(values, dtype=np.float64)
+        else:
+            values = np.empty((self.n_rows, len(positions)))
+            for j, position in enumerate(positions):
+                where = role + self.describe(position)
+                values[:, j] = self._float_column(position, where)
+        if values.size and not missing:
+            self._check_finite(values, positions, role, advice)
+        return values
+
+    def _check_finite(
+        self, values: np.ndarray, positions: list[int], role: str, advice: str = ""
+    ):
+        if np.isfinite(values).all():
+            return
+        try:
+            assert_all_finite(values, input_name="X")
+        except ValueError as error:
+            detail = self._not_finite(values, positions, role)
+            if advice and np.isnan(values).any():
+                detail += f" {advice}"
+            raise ValueError(f"{str(error).rstrip()}\n{detail}") from None
+
+    def _float_column(self, position: int, where: str) -> np.ndarray:
+        column: Any
+        if isinstance(self._data, nw.DataFrame):
+            column = self._data.get_column(self._data.columns[position])
+            dtype = column.dtype
+            if dtype.is_numeric() or dtype == nw.Boolean:
+                # to_numpy may hand out a view, and nulls become NaN.
+                return column.cast(nw.Float64).to_numpy()
+            if isinstance(dtype, nw.String | nw.Categorical | nw.Enum):
+                kind = "text" if isinstance(dtype, nw.String) else "categories"
+                return _no_numbers(column, where, kind)
+            records, column = column.to_list, column.to_numpy()
+            if dtype.is_nested() or column.ndim > 1:
+                # as an array they may have a column for each of their parts
+                _check_numbers(records(), where)
+                return np.full(self.n_rows, np.nan)
+        elif isinstance(self._data, pd.DataFrame):
+            column = self._series(position)
+            if isinstance(column.dtype, pd.CategoricalDtype):
+                return _no_numbers(column, where, "categories")
+            if pd.api.types.is_numeric_dtype(column.dtype):
+                if column.dtype.kind == "c":
+                    raise _complex(where)
+                if isinstance(column.dtype, np.dtype | pd.SparseDtype):
+                    return column.to_numpy(dtype=np.float64)
+                return column.to_numpy(dtype=np.float64, na_value=np.nan)
+            column = column.to_numpy(dtype=object)
+        else:
+            column = self._data[:, position]
+            if column.dtype.kind in "UST":
+                tip = (
+                    " X is an array of text throughout; to keep numbers beside text, "
+                    "pass a dataframe or an array with dtype=object."
+                )
+                raise _not_numeric(where, "text", str(column[0]), 0, tip)
+        if column.dtype.kind in "mM":
+            return _no_times(column, where)
+        return _objects_to_float(column, where)
+
+    def _not_finite(self, values: np.ndarray, positions: list[int], role: str) -> str:
+        found = []
+        for j, position in enumerate(positions):
+            for kind, bad in (
+                ("NaN or missing", np.isnan(values[:, j])),
+                ("infinite", np.isinf(values[:, j])),
+            ):
+                if bad.any():
+                    found.append(
+                        f"{role}{self.describe(position)} ({kind} in {bad.sum()} "
+                        f"of {len(bad)} rows, the first is row {int(bad.argmax())})"
+                    )
+        more = len(found) - _MAX_LISTED
+        text = ", ".join(found[:_MAX_LISTED]) + (
+            f" and {more} more" if more > 0 else ""
+        )
+        return (
+            f"Found in {text}. Drop these rows, or fill them in beforehand, for "
+            "example with sklearn.impute.SimpleImputer in a pipeline."
+        )
+
+
+def _as_array(X: Any, min_rows: int) -> np.ndarray:
+    if isinstance(X, list | tuple):
+        try:
+            array = np.asarray(X)
+        except ValueError:
+            array = None
+        # NumPy turns the numbers of a mixed list into text or complex numbers, and
+        # whole ones beside others lose their last digits; objects stay as given.
+        if array is None or array.dtype.kind in "USTc" or _loses_digits(array):
+            array = np.asarray(X, dtype=object)
+        X = array
+    return check_array(
+        X, dtype=None, ensure_all_finite=False, ensure_min_samples=min_rows
+    )
+
+
+def _loses_digits(array: np.ndarray) -> bool:
+    """Whether whole numbers may have been too long for the array's type."""
+    return array.dtype.kind == "f" and bool(np.any(np.abs(array) >= _WHOLE))
+
+
+def series_labels(series: Any) -> Any:
+    """Labels of a narwhals series, in a container that pandas can encode.
+
+    Parameters
+    ----------
+    series : narwhals.Series
+        Labels of any type.
+
+    Returns
+    -------
+    pandas array or ndarray of shape (n_rows,)
+        Whole numbers with nulls stay whole numbers, an Enum keeps its order, and an
+        instant keeps its time zone.
+    """
+    dtype = series.dtype
+    if dtype.is_integer() and series.null_count():
+        missing = series.is_null().to_numpy()
+        return pd.arrays.IntegerArray(series.fill_null(0).to_numpy().copy(), missing)
+    if isinstance(dtype, nw.String | nw.Categorical | nw.Enum):
+        return _text_labels(series)
+    labels = series.to_numpy()
+    if isinstance(dtype, nw.Datetime) and dtype.time_zone is not None:
+        zone = dtype.time_zone
+        return pd.DatetimeIndex(labels).tz_localize("UTC").tz_convert(zone).array
+    return labels
+
+
+def _text_labels(series: Any) -> Any:
+    ordered = isinstance(series.dtype, nw.Enum)
+    if not series.implementation.is_polars():
+        labels = series.to_numpy()
+        if not ordered:
+            return labels
+        categories = list(series.dtype.categories)
+        return pd.Categorical(labels, categories=categories, ordered=True)
+    if ordered:
+        categories = list(series.dtype.categories)
+    else:
+        categories = series.drop_nulls().unique().to_list()
+    if not categories:
+        return series.to_numpy()
+    # Replaced by its code in polars, a label never becomes a Python object, which
+    # would take longer than all the rest.
+    codes = series.replace_strict(
+        categories, list(range(len(categories))), return_dtype=nw.Int32
+    )
+    codes = codes.fill_null(-1).to_numpy()
+    return pd.Categorical.from_codes(codes, categories, ordered=ordered)
+
+
+def _objects_to_float(column: np.ndarray, where: str) -> np.ndarray:
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind == "complex":
+        raise _complex(where)
+    if kind not in _NUMERIC_OBJECTS:
+        _check_numbers(column, where)
+    missing = pd.isna(column)
+    if missing.any():
+        column = np.where(missing, np.nan, column)
+    try:
+        return column.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f"{_TOO_LARGE}\nFound in {where}.") from None
+
+
+def _check_numbers(column: Iterable[Any], where: str) -> None:
+    for row, value in enumerate(column):
+        if value is None or value is pd.NA:
+            continue
+        if isinstance(value, str | bytes):
+            raise _not_numeric(where, "text", value, row)
+        kind = kind_of_time(value)
+        if kind is not None:
+            raise _of_time(where, kind, value, row)
+        if isinstance(value, complex | np.complexfloating):
+            raise _complex(where)
+        try:
+            number = float(value) if np.ndim(value) == 0 else None
+        except OverflowError:
+            continue
+        except (TypeError, ValueError):
+            number = None
+        if number is None:
+            # scikit-learn's checks look for the words behind the semicolon
+            raise TypeError(
+                f"The {where} holds {reprlib.repr(plain(value))} of type "
+                f"{type(value).__name__} in row {row}; an argument must be a string "
+                "or a real number, and this column needs numbers."
+            )
+
+
+def _no_numbers(column: Iterable[Any], where: str, kind: str) -> np.ndarray:
+    """NaNs for a column of nulls; anything in it raises."""
+    rows = 0
+    for row, value in enumerate(column):
+        if not pd.isna(value):
+            raise _not_numeric(where, kind, value, row)
+        rows += 1
+    return np.full(rows, np.nan)
+
+
+def _no_times(column: np.ndarray, where: str) -> np.ndarray:
+    """NaNs for a column of missing times; anything in it raises."""
+    rows = np.flatnonzero(~np.isnat(column))
+    if len(rows):
+        kind = "dates" if column.dtype.kind == "M" else "durations"
+        raise _of_time(where, kind, pd.Series(column[rows[:1]])[0], int(rows[0]))
+    return np.full(len(column), np.nan)
+
+
+def kind_of_time(value: Any) -> str | None:
+    """What kind of time a value is, in a word for messages; None if it is none.
+
+    Examples
+    --------
+    >>> import datetime
+    >>> from skglmm._reading.table import kind_of_time
+    >>> kind_of_time(datetime.timedelta(days=1))
+    'durations'
+    """
+    if isinstance(value, np.timedelta64 | datetime.timedelta):
+        return "durations"
+    if isinstance(value, pd.Period):
+        return "periods"
+    if isinstance(value, np.datetime64 | datetime.date):
+        return "dates"
+    return "times of day" if isinstance(value, datetime.time) else None
+
+
+def unit_advice(kind: str) -> str:
+    """How times of a kind become numbers whose unit is known.
+
+    Examples
+    --------
+    >>> from skglmm._reading.table import unit_advice
+    >>> unit_advice("times of day")
+    'encode them as numbers, for example hours since midnight'
+    """
+    way = {
+        "durations": "hours, by dividing them by pd.Timedelta('1h')",
+        "dates": "days since the first, by subtracting that and dividing by "
+        "pd.Timedelta('1D')",
+        "periods": "days since the first, after .dt.to_timestamp()",
+        "times of day": "hours since midnight",
+    }
+    return f"encode them as numbers, for example {way[kind]}"
+
+
+def _of_time(where: str, kind: str, value: Any, row: int) -> ValueError:
+    return ValueError(
+        f"The {where} holds {kind} ({value!r} in row {row}): {unit_advice(kind)}; or "
+        "name it in groups if it holds the levels of a grouping factor."
+    )
+
+
+def _not_numeric(
+    where: str, kind: str, value: Any, row: int, tip: str = ""
+) -> ValueError:
+    return ValueError(
+        f"The {where} holds {kind} ({plain(value)!r} in row {row}): encode it as "
+        "numbers, or name it in groups if it holds the levels of a grouping factor."
+        f"{tip}"
+    )
+
+
+def _complex(where: str) -> ValueError:
+    return ValueError(
+        f"Complex data not supported: the {where} holds complex numbers. Give real "
+        "and imaginary parts as two columns."
+    )
+
+
+def store_features(estimator: Any, X: Any, y: Any, table: Table) -> None:
+    """Store the number and names of the columns, as scikit-learn does.
+
+    Parameters
+    ----------
+    estimator : object
+    X : dataframe or array-like
+    y : array-like
+    table : Table
+        The same as X.
+    """
+    if table.names is None or y is None:
+        validate_data(estimator, X, y, skip_check_array=True)
+        return
+    # what scikit-learn would find, which takes longer to find it
+    estimator.feature_names_in_ = np.array(table.names, dtype=object)
+    estimator.n_features_in_ = table.n_columns
+
+
+def check_features(estimator: Any, X: Any, table: Table) -> None:
+    """Refuse a table whose columns are not those that an estimator was fitted to.
+
+    Parameters
+    ----------
+    estimator : object
+        With what scikit-learn stores of the columns.
+    X : dataframe or array-like
+    table : Table
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer columns, or others.
+    """
+    names = table.names
+    if names is None or len(set(names)) == len(names):
+        validate_data(estimator, X, reset=False, skip_check_array=True)
+    elif list(getattr(estimator, "feature_names_in_", ())) != names:
+        double = next(name for name in names if names.count(name) > 1)
+        raise ValueError(
+            f"X has several columns named {double!r}, and fit has seen other columns: "
+            "give the columns of fit, in their order."
+        )
+
+
+def listing(names: Iterable[Any]) -> str:
+    """Bracketed list of at most ten names, for a message.
+
+    Examples
+    --------
+    >>> from skglmm._reading.table import listing
+    >>> listing("abc")
+    "['a', 'b', 'c']"
+    """
+    names = [repr(name) for name in names]
+    more = len(names) - _MAX_LISTED
+    shown = ", ".join(names[:_MAX_LISTED])
+    return f"[{shown}, ... and {more} more]" if more > 0 else f"[{shown}]"
+
+
+def plain(label: Any) -> Any:
+    """A label or value as the user would type it, without NumPy's type.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skglmm._reading.table import plain
+    >>> plain(np.float64(0.5))
+    0.5
+    """
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def did_you_mean(key: str, names: Iterable[Any]) -> str:
+    """Question that proposes the closest of some names, empty if none is close.
+
+    Examples
+    --------
+    >>> from skglmm._reading.table import did_you_mean
+    >>> did_you_mean("County", ["floor", "county"])
+    " Did you mean 'county'?"
+    """
+    folded = {name.casefold(): name for name in names if isinstance(name, str)}
+    close = difflib.get_close_matches(key.casefold(), folded, n=1)
+    return f" Did you mean {folded[close[0]]!r}?" if close else ""
