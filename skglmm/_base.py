@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, StrOptions
 
-from skglmm._covariances import COVARIANCES
+from skglmm._covariances import NAMES
 from skglmm._families import FAMILIES
 from skglmm._fitted.attributes import attributes, components_frame, user_solution
 from skglmm._fitted.persistence import PersistenceMixin
@@ -61,7 +61,7 @@ class BaseMixedModel(
         "fixed_effects": [None, callable, HasMethods(["get_params"])],
         "random_slopes": [None, str, Integral, list, dict],
         "random_intercepts": ["boolean", dict],
-        "covariance": [StrOptions(set(COVARIANCES)), dict],
+        "covariance": [StrOptions(NAMES), dict],
         "offset": [None, str, Integral],
         "fit_intercept": ["boolean"],
         "solver": [StrOptions(set(SOLVERS)), BaseSolver],

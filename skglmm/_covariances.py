@@ -22,11 +22,14 @@ class Covariance:
     correlates : bool
         Whether effects may correlate in every way. Then the origin of a slope's column
         does not matter, and T is lower triangular.
+    independent : bool
+        Whether effects never correlate.
     shares : bool
-        Whether effects have variances in common, so that their scales matter.
+        Whether independent effects have a variance in common, so that their scales
+        matter.
     """
 
-    name, correlates, shares = "", False, False
+    name, correlates, independent, shares = "", False, False, False
 
     def basis(self, q: int) -> np.ndarray:
         """Derivative of T in the parameters, of shape (k, q, q)."""
@@ -46,8 +49,11 @@ class Covariance:
 
     def parameters(self, t: np.ndarray) -> np.ndarray:
         """Parameters of T, which is of this structure."""
-        directions = basis(self, len(t)).reshape(-1, t.size)
-        return np.linalg.lstsq(directions.T, t.ravel(), rcond=None)[0]
+        return self.reading(len(t)) @ t.ravel()
+
+    def reading(self, q: int) -> np.ndarray:
+        """Matrix (k, q * q) that takes the entries of T, row by row, to parameters."""
+        return np.linalg.pinv(basis(self, q).reshape(-1, q * q).T)
 
     def root(self, moments: np.ndarray) -> np.ndarray:
         """T of the covariance of this structure for mean products of the effects."""
@@ -86,11 +92,11 @@ class Covariance:
         have, want = np.diag(square), np.maximum(np.diag(count), least)
         pooling = self.pooling(len(square))
         ratio = pooling.T @ ((pooling @ have) / (pooling @ want))
-        return np.diag(np.sqrt(ratio))
+        return np.diag(np.sqrt(ratio / pooling.sum(axis=0)))
 
     def pooling(self, q: int) -> np.ndarray:
-        """Which effects (k, q) each parameter is the standard deviation of."""
-        return np.ones((1, q))
+        """Effects (k, q) by whose squares each parameter is scaled: all of them."""
+        return np.ones((self.n_parameters(q), q))
 
 
 @functools.cache
@@ -143,7 +149,7 @@ class Full(Covariance):
 class Diagonal(Covariance):
     """Independent effects, with a variance each."""
 
-    name = "diag"
+    name, independent = "diag", True
 
     def basis(self, q):
         return _entries([(i, i) for i in range(q)], q)
@@ -165,6 +171,9 @@ class Diagonal(Covariance):
         diagonal[np.abs(diagonal) < NEARLY_SINGULAR] = size
         return np.diag(diagonal)
 
+    def reading(self, q):
+        return basis(self, q).reshape(q, -1)
+
     def pooling(self, q):
         return np.eye(q)
 
@@ -172,7 +181,7 @@ class Diagonal(Covariance):
 class Scalar(Covariance):
     """Independent effects, with one variance for all."""
 
-    name, shares = "scalar", True
+    name, independent, shares = "scalar", True, True
 
     def basis(self, q):
         return np.eye(q)[None]
@@ -182,6 +191,9 @@ class Scalar(Covariance):
 
     def parameters(self, t):
         return np.array([t[0, 0]])
+
+    def reading(self, q):
+        return np.eye(1, q * q)
 
     def root(self, moments):
         return np.sqrt(np.trace(moments) / len(moments)) * np.eye(len(moments))
@@ -193,6 +205,20 @@ class Scalar(Covariance):
 
 
 COVARIANCES = {kind.name: kind for kind in (Full(), Diagonal(), Scalar())}
+# The same as a set, which scikit-learn checks `covariance` by.
+NAMES = set(COVARIANCES)
+
+
+def add(structure: Covariance) -> None:
+    """Let ``covariance=`` name one structure more."""
+    COVARIANCES[structure.name] = structure
+    NAMES.add(structure.name)
+
+
+def remove(name: str) -> None:
+    """Forget a structure that was added."""
+    del COVARIANCES[name]
+    NAMES.discard(name)
 
 
 def simplest(name: str, q: int) -> str:

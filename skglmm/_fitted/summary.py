@@ -120,7 +120,7 @@ class SummaryMixin:
             uncorrelated=tuple(
                 t.name
                 for t in self._fitted.terms
-                if not COVARIANCES[t.covariance].correlates
+                if COVARIANCES[t.covariance].independent
             ),
         )
 

@@ -15,7 +15,7 @@ from skglmm._problem.coding import (
 )
 from skglmm._problem.design import Factor, GroupedDesign
 from skglmm._problem.problem import Problem
-from skglmm._problem.sums import centred
+from skglmm._problem.sums import LinearTable, centred
 from skglmm._reading import identified
 from skglmm._reading.inputs import Inputs
 from skglmm._reading.terms import row_values
@@ -63,10 +63,7 @@ class Working:
     @property
     def filled(self) -> np.ndarray:
         """`columns` with means in the place of missing values."""
-        if not self.problem.gaps:
-            return self.columns
-        means = np.nanmean(self.columns, axis=0)
-        return np.where(np.isnan(self.columns), means, self.columns)
+        return _filled(self.columns) if self.problem.gaps else self.columns
 
 
 def factors_of(inputs: Inputs) -> list[Factor]:
@@ -116,100 +113,159 @@ def to_working(
     ValueError
         If the rows cannot determine the model, or a target no number of 64 bits.
     """
-    terms, linear = inputs.terms, family.is_linear
-    y, weight, matrix = map(design.rows, (inputs.y, inputs.weight, inputs.matrix))
-    offset, trials = (
-        v if v is None else design.rows(v) for v in (inputs.offset, inputs.trials)
+    rows = _rows(inputs, design, family, linear_part)
+    if family.is_linear:
+        identified.check_rank(inputs.terms, inputs.encoded, rows.values, rows.weight)
+    found = _coordinates(rows, family.is_linear, linear_part, gaps, fit_intercept)
+    spanned = reml and linear_part and family.is_linear
+    messages, unidentified = _remarks(
+        rows, found, family.is_linear, fit_intercept, spanned
     )
-    size, unit, origin = 0.0, 1.0, 0.0
-    if linear:
-        y = y if offset is None else y - offset
-        size, unit = _size(y), 1.0
-        if linear_part and size and not _UNUSUAL < size < 1.0 / _UNUSUAL:
-            unit = 2.0 ** np.round(np.log2(size))
-            y, size = y / unit, size / unit
-    place = {at: k for k, at in enumerate(inputs.numeric)}
-
-    def values(term):
-        return row_values(term, lambda at: matrix[:, place[at]], len(matrix))
-
-    if linear:
-        identified.check_rank(terms, inputs.encoded, values, weight)
-    table = border = z = None
-    columns = matrix if linear_part else matrix[:, :0]
-    if linear and linear_part and not gaps:
-        slopes = [
-            ([place[at] for at in term.slopes], term.intercept, term.covariance)
-            for term in terms
-        ]
-        table, coding, origin, recodings, squares = centred(
-            matrix, y, weight, fit_intercept, slopes
-        )
-    if table is None:
-        z, recodings, squares = _coded_random(terms, values, weight)
-        filled = columns
-        if gaps:
-            means = np.nanmean(columns, axis=0)
-            filled = np.where(np.isnan(columns), means, columns)
-        border, coding = code_fixed(filled, weight, fit_intercept)
-        if linear:
-            origin = least_squares(y, border, weight)
-        else:
-            border[:, -1] = y
-    messages, unidentified = _remarks(inputs, coding, recodings, squares, linear)
-    n_coef = coding.transform.shape[1]
-    few = any(len(levels) <= n_coef for levels in inputs.levels)
-    if few and linear and reml and linear_part:
-        unidentified += identified.spanned(
-            terms, inputs.encoded, values, columns, weight, fit_intercept
-        )
-    unidentified += identified.alike(terms, inputs.encoded)
     engine = design.plan.chain + design.plan.core
-    if table is not None:
-        table = replace(table, z=tuple(table.z[r] for r in engine))
+
+    def in_order(by_term):
+        return None if by_term is None else tuple(by_term[r] for r in engine)
+
+    table = found.table and replace(found.table, z=in_order(found.table.z))
     problem = Problem(
         design=design,
-        border=border,
-        z=None if z is None else tuple(z[r] for r in engine),
-        weight=weight,
+        border=found.border,
+        z=in_order(found.z),
+        weight=rows.weight,
         table=table,
-        rounding=_rounding(size, origin, coding, fit_intercept),
-        unit=unit,
+        rounding=_rounding(rows.size, found.origin, found.coding, fit_intercept),
+        unit=rows.unit,
         family=family,
-        offset=offset,
-        trials=trials,
+        offset=rows.offset,
+        trials=rows.trials,
         reml=reml,
-        start=start(engine, recodings),
-        names=tuple(terms[r].name for r in engine),
-        recodings=tuple(recodings[r] for r in engine),
-        squares=tuple(squares[r] for r in engine),
+        start=start(engine, found.recodings),
+        names=tuple(inputs.terms[r].name for r in engine),
+        recodings=in_order(found.recodings),
+        squares=in_order(found.squares),
         gaps=gaps,
         seed=seed,
         watch=watch,
     )
-    return Working(
-        problem=problem,
-        coding=coding,
-        origin=origin,
-        recodings=tuple(recodings),
-        squares=tuple(squares),
-        y=y,
-        columns=columns,
-        unidentified=tuple(unidentified),
-        messages=tuple(messages),
+    meaning = found.coding, found.origin, tuple(found.recodings), tuple(found.squares)
+    said = tuple(unidentified), tuple(messages)
+    return Working(problem, *meaning, rows.y, rows.columns, *said)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows in the order of a design.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    y, weight : ndarray of shape (n_rows,)
+        The target of a linear model less its offset, and in another unit.
+    matrix, columns : ndarray
+        Columns that are read as numbers, and those with a coefficient.
+    offset, trials : ndarray of shape (n_rows,) or None
+    size, unit : float
+        Root of the mean square of the target of a linear model, and its unit.
+    """
+
+    inputs: Inputs
+    y: np.ndarray
+    weight: np.ndarray
+    matrix: np.ndarray
+    columns: np.ndarray
+    offset: np.ndarray | None
+    trials: np.ndarray | None
+    size: float
+    unit: float
+
+    def places(self, term):
+        """Columns of `matrix` that are the slopes of a term."""
+        return [self.inputs.numeric.index(at) for at in term.slopes]
+
+    def values(self, term):
+        """Row values (n_rows, q) of a term's effects; None for an intercept alone."""
+        if not term.slopes:
+            return None
+        place = dict(zip(term.slopes, self.places(term), strict=True))
+        return row_values(term, lambda at: self.matrix[:, place[at]], len(self.matrix))
+
+
+@dataclass(frozen=True)
+class _Coordinates:
+    """Working columns of rows, and how they came about; see `Problem` and `Working`."""
+
+    table: LinearTable | None
+    border: np.ndarray | None
+    z: list | None
+    coding: FixedCoding
+    origin: np.ndarray | float
+    recodings: list
+    squares: list
+
+
+def _rows(inputs, design, family, linear_part):
+    y, weight, matrix = map(design.rows, (inputs.y, inputs.weight, inputs.matrix))
+    offset, trials = (
+        v if v is None else design.rows(v) for v in (inputs.offset, inputs.trials)
     )
+    size, unit = 0.0, 1.0
+    if family.is_linear:
+        y = y if offset is None else y - offset
+        size = _size(y)
+        if linear_part and size and not _UNUSUAL < size < 1.0 / _UNUSUAL:
+            unit = 2.0 ** np.round(np.log2(size))
+            y, size = y / unit, size / unit
+    columns = matrix if linear_part else matrix[:, :0]
+    return _Rows(inputs, y, weight, matrix, columns, offset, trials, size, unit)
 
 
-def _remarks(inputs, coding, recodings, squares, linear):
+def _coordinates(rows, linear, linear_part, gaps, fit_intercept):
+    """Sums of columns as they are where that loses no digits, else coded rows."""
+    y, weight, terms = rows.y, rows.weight, rows.inputs.terms
+    if linear and linear_part and not gaps:
+        slopes = [(rows.places(t), t.intercept, t.covariance) for t in terms]
+        table, coding, origin, recodings, squares = centred(
+            rows.matrix, y, weight, fit_intercept, slopes
+        )
+        if table is not None:
+            return _Coordinates(table, None, None, coding, origin, recodings, squares)
+    z, recodings, squares = _coded_random(terms, rows.values, weight)
+    columns, origin = _filled(rows.columns) if gaps else rows.columns, 0.0
+    border, coding = code_fixed(columns, weight, fit_intercept)
+    if linear:
+        origin = least_squares(y, border, weight)
+    else:
+        border[:, -1] = y
+    return _Coordinates(None, border, z, coding, origin, recodings, squares)
+
+
+def _filled(columns):
+    """Columns with means in the place of missing values."""
+    return np.where(np.isnan(columns), np.nanmean(columns, axis=0), columns)
+
+
+def _remarks(rows, found, linear, fit_intercept, spanned):
     """What the coordinates tell of columns and effects: messages, and worse ones."""
+    inputs, coding = rows.inputs, found.coding
     n_coef = coding.transform.shape[1]
-    messages = list(identified.check_fixed(n_coef, inputs.weight, linear))
-    unidentified = identified.dependent_effects(inputs.terms, recodings, squares)
+    messages = list(identified.check_fixed(n_coef, rows.weight, linear))
+    unidentified = list(
+        identified.dependent_effects(inputs.terms, found.recodings, found.squares)
+    )
+    if spanned and any(len(levels) <= n_coef for levels in inputs.levels):
+        unidentified += identified.spanned(
+            inputs.terms,
+            inputs.encoded,
+            rows.values,
+            rows.columns,
+            rows.weight,
+            fit_intercept,
+        )
+    unidentified += identified.alike(inputs.terms, inputs.encoded)
     if coding.aliased.any():
-        first = len(coding.aliased) - len(inputs.names)
-        out = np.flatnonzero(coding.aliased) - first
+        out = np.flatnonzero(coding.aliased) - int(fit_intercept)
         messages.append(identified.redundant([inputs.names[i] for i in out]))
-    return messages, list(unidentified)
+    return messages, unidentified
 
 
 def _size(y):

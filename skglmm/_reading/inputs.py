@@ -117,10 +117,9 @@ def read(
     labels : list of tuple
         Label columns of each term and their names.
     named : dict of int
-        Positions of the columns with a role of their own, by parameter.
+        See `Inputs`.
     family : Family
     part : FixedPart or None
-        None for a linear fixed part.
     missing : {"error", "model"}
     check_rows : callable
         Refuses a target, rows of weight zero left out, that cannot be fitted.
@@ -143,32 +142,19 @@ def read(
     matrix = read_matrix(table, numeric, terms, part, missing)
     _check_sizes(matrix, [table.describe(at) for at in numeric])
     special = {name: table.numeric([at], name)[:, 0] for name, at in named.items()}
-    encoded = [
-        encode(parts, term.name, names)
-        for term, (parts, names) in zip(terms, labels, strict=True)
-    ]
+    pairs = zip(terms, labels, strict=True)
+    encoded = [encode(parts, term.name, names) for term, (parts, names) in pairs]
     y, rows = target.values, np.arange(table.n_rows)
     if weight is None:
-        weight = aligned(len(y))
-        weight[:] = 1.0
+        weight = _ones(len(y))
     elif np.any(weight == 0):
         present = weight > 0
         rows, y, weight, matrix = (v[present] for v in (rows, y, weight, matrix))
         special = {name: v[present] for name, v in special.items()}
         encoded = [_present_levels(c[present], levels) for c, levels in encoded]
     check_rows(y, target.classes)
-    messages = []
-    for term, (_, levels) in zip(terms, encoded, strict=True):
-        messages += twins(term.name, levels)
-    identified.check_levels(terms, encoded, weight, family.is_linear)
-    offset, trials = row_offset(special, rows), special.get("trials")
-    messages += family.check(y, trials, rows)
-    hopeless, one_row_each = family.no_maximum(y, trials), {}
-    if family.is_bounded:
-        one_row_each = identified.one_row_each(terms, encoded, weight, trials)
-        hopeless = hopeless or identified.constant_within(
-            terms, encoded, y, trials, weight
-        )
+    trials = special.get("trials")
+    judged = _judged(terms, encoded, weight, family, y, trials, rows)
     return Inputs(
         terms=tuple(terms),
         codes=tuple(codes for codes, _ in encoded),
@@ -180,16 +166,34 @@ def read(
         features=features,
         y=y,
         weight=weight,
-        offset=offset,
+        offset=row_offset(special, rows),
         trials=trials,
         classes=target.classes,
         rows=rows,
         named=named,
         from_metadata=from_metadata,
-        messages=tuple(messages),
-        hopeless=hopeless,
-        one_row_each=one_row_each,
+        **judged,
     )
+
+
+def _judged(terms, encoded, weight, family, y, trials, rows):
+    """What the rows cannot determine, as fields of `Inputs`."""
+    messages = []
+    for term, (_, levels) in zip(terms, encoded, strict=True):
+        messages += twins(term.name, levels)
+    identified.check_levels(terms, encoded, weight, family.is_linear)
+    messages += family.check(y, trials, rows)
+    hopeless, one_row_each = family.no_maximum(y, trials), {}
+    if family.is_bounded:
+        one_row_each = identified.one_row_each(terms, encoded, weight, trials)
+        hopeless = hopeless or identified.constant_within(
+            terms, encoded, y, trials, weight
+        )
+    return {
+        "messages": tuple(messages),
+        "hopeless": hopeless,
+        "one_row_each": one_row_each,
+    }
 
 
 def fixed_positions(table: Table, terms: tuple[Term, ...], named: dict) -> list[int]:
@@ -236,6 +240,13 @@ def _check_sizes(columns, names):
             f"The {names[at]} has values of the size of {sizes[at]:.3g}, whose squares "
             "no number of 64 bits holds: give it in another unit."
         )
+
+
+def _ones(n):
+    """Weights of rows that count once."""
+    weight = aligned(n)
+    weight[:] = 1.0
+    return weight
 
 
 def _present_levels(codes, levels):

@@ -102,8 +102,8 @@ def evidence_step(structure, factors, counts, squares):
             pooling = tf.constant(shape.pooling(q))
             have = tf.reduce_sum(pooling * tf.linalg.diag_part(u), 1)
             want = tf.reduce_sum(pooling * tf.linalg.diag_part(gamma), 1)
-            first = tf.constant(np.argmax(shape.pooling(q), 1))
-            part = tf.gather(tf.linalg.diag_part(t), first)
+            reading = tf.constant(shape.reading(q))
+            part = tf.linalg.matvec(reading, tf.reshape(t, [-1]))
             part *= tf.sqrt(have / (want + tiny))
         else:
             eye = tf.eye(q, dtype=t.dtype)

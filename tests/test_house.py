@@ -1,0 +1,122 @@
+"""The shape of the package: who imports whom, who asks for whose name, and sizes."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import skglmm
+
+ROOT = Path(skglmm.__file__).parent
+# From the ground up: nothing imports what stands behind it. A solver imports its loop
+# when it solves, and a family its likelihood.
+LAYERS = [
+    ["_memory", "_version", "_threads", "_progress", "_covariances"],
+    ["_families"],
+    ["_reading"],
+    ["_problem"],
+    ["engine"],
+    ["solvers"],
+    ["_loops"],
+    ["_fixed"],
+    ["_fitted"],
+    ["_base"],
+    ["_linear", "_poisson", "_logistic", "_binomial"],
+    ["_encoder"],
+    ["datasets"],
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+FILES = {
+    ".".join(("skglmm", *path.relative_to(ROOT).with_suffix("").parts)): path
+    for path in sorted(ROOT.rglob("*.py"))
+    if path != ROOT / "__init__.py"
+}
+# Lines of a function and of a file, docstrings included, and what is longer so far.
+LONGEST_FUNCTION, LONGEST_FILE = 80, 600
+LONG_FUNCTIONS = {
+    "skglmm._fitted.summary.summary": 104,
+    "skglmm._fitted.updating.update_random_effects": 98,
+    "skglmm._fixed.cross_fitted.alternate": 112,
+    "skglmm._fixed.imputed.impute": 87,
+    "skglmm._loops.monte_carlo.ascend": 111,
+    "skglmm.datasets._house_prices.make_house_prices": 110,
+    "skglmm.datasets._mixed_regression.make_mixed_regression": 206,
+    "skglmm.engine.inner.run": 154,
+    "skglmm.engine.kernel.factorize": 94,
+    "skglmm.engine.kernel.posterior": 112,
+    "skglmm.engine.laplace._quadrature": 95,
+    "skglmm.engine.laplace.evaluate": 145,
+    "skglmm.engine.montecarlo.compiled_chains": 113,
+    "skglmm.engine.optimizers.advance": 104,
+}
+LONG_FILES = {"skglmm._reading.table": 620, "skglmm.engine.samplers": 744}
+
+
+def layer(module):
+    return module.split(".")[1]
+
+
+def imports(tree, *, inside):
+    """Modules of the package that are imported, those in functions or not."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "skglmm":
+            found = [f"skglmm.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        else:
+            continue
+        if inside or node.col_offset == 0:
+            yield from (name for name in found if name.startswith("skglmm."))
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_nothing_imports_what_stands_above_it(module):
+    tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
+    for other in imports(tree, inside=False):
+        assert RANK[layer(other)] <= RANK[layer(module)], f"{module} -> {other}"
+
+
+def test_every_folder_has_its_place():
+    assert {layer(module) for module in FILES} == set(RANK)
+
+
+def test_only_those_who_own_a_name_compare_with_it():
+    names = "full|diag|scalar|gaussian|poisson|binomial|VI|Laplace|MCEM|MacKay"
+    asked = re.compile(rf"[!=]= ?\"({names})\"|isinstance\([^()]*, ({names})\)")
+    allowed = {
+        "skglmm._problem.design": 1,  # VI(factorization="full")
+        "skglmm.datasets._mixed_regression": 3,
+    }
+    found = {
+        module: len(asked.findall(path.read_text(encoding="utf-8")))
+        for module, path in FILES.items()
+    }
+    assert {module: n for module, n in found.items() if n} == allowed
+
+
+def test_private_attributes_of_a_fit_are_one():
+    pattern = re.compile(r"self\._(terms|posteriors|shifts|facts|named|coef_half)\b")
+    for module, path in FILES.items():
+        if layer(module) not in ("_encoder", "engine", "_loops"):
+            assert not pattern.search(path.read_text(encoding="utf-8")), module
+
+
+def test_functions_and_files_are_short():
+    functions, files = {}, {}
+    for module, path in FILES.items():
+        text = path.read_text(encoding="utf-8")
+        if layer(module) not in ("_linear", "_poisson", "_logistic", "_binomial"):
+            files[module] = len(text.splitlines())
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                functions[f"{module}.{node.name}"] = lines
+    long = {name: n for name, n in functions.items() if n > LONGEST_FUNCTION}
+    assert set(long) <= set(LONG_FUNCTIONS)
+    assert all(n <= LONG_FUNCTIONS[name] for name, n in long.items())
+    long = {name: n for name, n in files.items() if n > LONGEST_FILE}
+    assert set(long) <= set(LONG_FILES)
+    assert all(n <= LONG_FILES[name] for name, n in long.items())
