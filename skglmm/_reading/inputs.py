@@ -115,14 +115,14 @@ def read(
         None counts every row once.
     terms : tuple of Term
     labels : list of tuple
-        Label columns of each term and their names.
+        Label columns of each term, and their names.
     named : dict of int
         See `Inputs`.
     family : Family
     part : FixedPart or None
     missing : {"error", "model"}
     check_rows : callable
-        Refuses a target, rows of weight zero left out, that cannot be fitted.
+        Refuses a target without the rows of weight zero.
     from_metadata : bool
 
     Returns
@@ -135,10 +135,8 @@ def read(
         If a column cannot be read, or if the rows cannot determine the model.
     """
     fixed = fixed_positions(table, terms, named)
-    numeric, features = fixed, None
-    if part is not None:
-        features = part.read(table, fixed)
-        numeric = sorted({at for term in terms for at in term.slopes})
+    features = None if part is None else part.read(table, fixed)
+    numeric = fixed if part is None else _slopes(terms)
     matrix = read_matrix(table, numeric, terms, part, missing)
     _check_sizes(matrix, [table.describe(at) for at in numeric])
     special = {name: table.numeric([at], name)[:, 0] for name, at in named.items()}
@@ -154,7 +152,6 @@ def read(
         encoded = [_present_levels(c[present], levels) for c, levels in encoded]
     check_rows(y, target.classes)
     trials = special.get("trials")
-    judged = _judged(terms, encoded, weight, family, y, trials, rows)
     return Inputs(
         terms=tuple(terms),
         codes=tuple(codes for codes, _ in encoded),
@@ -172,7 +169,7 @@ def read(
         rows=rows,
         named=named,
         from_metadata=from_metadata,
-        **judged,
+        **_judged(terms, encoded, weight, family, y, trials, rows),
     )
 
 
@@ -213,8 +210,7 @@ def read_matrix(table, positions, terms, part, missing) -> np.ndarray:
             "missing values, such as HistGradientBoostingRegressor, has them "
             "under missing='error' as well.)"
         )
-    slopes = sorted({at for term in terms for at in term.slopes})
-    table.numeric(slopes, "random slope")
+    table.numeric(_slopes(terms), "random slope")
     values = table.numeric(positions, missing=True)
     if np.isinf(values).any():
         table.numeric(positions)
@@ -240,6 +236,11 @@ def _check_sizes(columns, names):
             f"The {names[at]} has values of the size of {sizes[at]:.3g}, whose squares "
             "no number of 64 bits holds: give it in another unit."
         )
+
+
+def _slopes(terms):
+    """Positions of the columns that have random slopes."""
+    return sorted({at for term in terms for at in term.slopes})
 
 
 def _ones(n):
