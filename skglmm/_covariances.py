@@ -204,7 +204,9 @@ class Scalar(Covariance):
         return np.diag(diagonal)
 
 
-COVARIANCES = {kind.name: kind for kind in (Full(), Diagonal(), Scalar())}
+COVARIANCES: dict[str, Covariance] = {
+    kind.name: kind for kind in (Full(), Diagonal(), Scalar())
+}
 # The same as a set, which scikit-learn checks `covariance` by.
 NAMES = set(COVARIANCES)
 

@@ -205,7 +205,7 @@ class Solution:
             covariances=tuple(unit**2 * c for c in self.covariances),
             means=tuple(unit * mean for mean in self.means),
             posteriors=tuple(unit**2 * c for c in self.posteriors),
-            noise_variance=unit**2 * self.noise_variance,
+            noise_variance=self.noise_variance and unit**2 * self.noise_variance,
             log_likelihood=self.log_likelihood - shift,
             history=self.history + 2.0 * shift,
             cross=self.cross and tuple(unit**2 * values for values in self.cross),

@@ -130,7 +130,7 @@ class Table:
                 f"{parameter}: a column is a name (str) or a position (int), "
                 f"got {key!r} of type {type(key).__name__}."
             )
-        if not -self.n_columns <= key < self.n_columns:
+        if not -self.n_columns <= int(key) < self.n_columns:
             raise ValueError(
                 f"{parameter}: position {key} is out of range, X has "
                 f"{self.n_columns} columns: positions go from 0 to "

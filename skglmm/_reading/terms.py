@@ -1,6 +1,6 @@
 """Terms: what groups, slopes and covariances ask for."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -117,7 +117,8 @@ def resolve_terms(
             "groups is an empty list: name at least one grouping factor, or write "
             "groups=None for a model without random effects."
         )
-    names, columns = [], []
+    names: list[str | int] = []
+    columns: list[tuple[int, ...]] = []
     for factor in written:
         positions = _factor_columns(table, factor)
         name = ":".join(map(str, factor)) if isinstance(factor, tuple) else factor
@@ -195,7 +196,7 @@ def resolve_metadata_terms(
         raise ValueError(
             f"groups: the factor {doubles[0]!r} is there twice: name each column once."
         )
-    keys = [{name} for name in names]
+    keys: list[set[Hashable]] = [{name} for name in names]
     columns: list[tuple[int, ...]] = [()] * len(names)
     terms = _terms(
         table, names, keys, columns, random_slopes, random_intercepts, covariance
@@ -265,8 +266,8 @@ def _reject_slopes_without_groups(random_slopes: Any) -> None:
 
 def _terms(
     table: Table,
-    names: list[str | int],
-    keys: list[set[Hashable]],
+    names: Sequence[str | int],
+    keys: Sequence[set[Hashable]],
     columns: list[tuple[int, ...]],
     random_slopes: Any,
     random_intercepts: Any,
@@ -324,8 +325,8 @@ def _terms(
 def _by_factor(
     value: Any,
     parameter: str,
-    names: list[str | int],
-    keys: list[set[Hashable]],
+    names: Sequence[str | int],
+    keys: Sequence[set[Hashable]],
     default: Any,
     check: Any,
 ) -> list[Any]:
@@ -347,7 +348,7 @@ def _by_factor(
 
 
 def _factor_of_key(
-    key: Any, parameter: str, names: list[str | int], keys: list[set[Hashable]]
+    key: Any, parameter: str, names: Sequence[str | int], keys: list[set[Hashable]]
 ) -> int:
     # True == 1, but True is no factor.
     if not isinstance(key, bool):
@@ -362,7 +363,7 @@ def _factor_of_key(
 
 
 def _slopes_by_factor(
-    value: Any, names: list[str | int], keys: list[set[Hashable]]
+    value: Any, names: Sequence[str | int], keys: list[set[Hashable]]
 ) -> list[list[Any]]:
     one = isinstance(value, str | Integral) and not isinstance(value, bool)
     if (one or (isinstance(value, list | tuple) and value)) and len(names) > 1:
