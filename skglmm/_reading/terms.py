@@ -348,7 +348,7 @@ def _by_factor(
 
 
 def _factor_of_key(
-    key: Any, parameter: str, names: Sequence[str | int], keys: list[set[Hashable]]
+    key: Any, parameter: str, names: Sequence[str | int], keys: Sequence[set[Hashable]]
 ) -> int:
     # True == 1, but True is no factor.
     if not isinstance(key, bool):
@@ -363,7 +363,7 @@ def _factor_of_key(
 
 
 def _slopes_by_factor(
-    value: Any, names: Sequence[str | int], keys: list[set[Hashable]]
+    value: Any, names: Sequence[str | int], keys: Sequence[set[Hashable]]
 ) -> list[list[Any]]:
     one = isinstance(value, str | Integral) and not isinstance(value, bool)
     if (one or (isinstance(value, list | tuple) and value)) and len(names) > 1:
