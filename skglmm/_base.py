@@ -24,8 +24,9 @@ from skglmm._fixed.parts import allows_missing, resolve_part
 from skglmm._problem.design import build_design
 from skglmm._problem.working import factors_of, to_working
 from skglmm._progress import CallbackSupportMixin, Progress, with_callbacks
+from skglmm._reading.features import store_features
 from skglmm._reading.inputs import read
-from skglmm._reading.table import Table, store_features
+from skglmm._reading.table import Table
 from skglmm._reading.target import read_numbers, read_weight
 from skglmm._reading.terms import (
     resolve_metadata_terms,

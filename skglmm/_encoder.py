@@ -27,11 +27,13 @@ from skglmm._fitted.predictor import known_levels
 from skglmm._fitted.report import sentences, warn
 from skglmm._linear import MixedLinearRegressor
 from skglmm._logistic import MixedLogisticRegressor
+from skglmm._reading.features import check_features, store_features
 from skglmm._reading.identified import too_many
 from skglmm._reading.labels import encode, lookup
-from skglmm._reading.table import Table, check_features, plain, store_features
+from skglmm._reading.table import Table
 from skglmm._reading.target import read_labels, refuse_times
 from skglmm._reading.terms import resolve_terms, term_labels
+from skglmm._reading.words import plain
 
 
 class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):

@@ -5,8 +5,8 @@ from scipy.special import logit
 from sklearn.base import ClassifierMixin
 
 from skglmm._base import BaseMixedModel
-from skglmm._reading.table import plain
 from skglmm._reading.target import read_classes, read_labels
+from skglmm._reading.words import plain
 
 
 class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):

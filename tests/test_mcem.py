@@ -213,7 +213,7 @@ def integral(problem, coef, sds, nodes=8):
 def test_expectations_over_crossed_effects_are_those_of_a_grid(kind):
     from skglmm._loops.coordinates import Coordinates
     from skglmm._loops.monte_carlo import scores
-    from skglmm.engine import generalized, samplers
+    from skglmm.engine import approximation, generalized, samplers
 
     problem = crossed_problem()
     engine = Engine(problem, ["full", "full"])
@@ -224,7 +224,7 @@ def test_expectations_over_crossed_effects_are_those_of_a_grid(kind):
         objective = generalized.Variational(run, FAMILIES["binomial"], None)
         objective.set_nodes(33)
         objective.evaluate(run.theta(anchors))
-        gauss = samplers.Approximation(run, objective, anchors)
+        gauss = approximation.Approximation(run, objective, anchors)
         make = {"joint": samplers.JointSampler, "chains": samplers.ChainSampler}[kind]
         sampler = make(gauss, 8192, np.random.default_rng(0))
         coordinates = Coordinates(
@@ -255,7 +255,7 @@ def test_expectations_over_crossed_effects_are_those_of_a_grid(kind):
 def test_louis_information_is_the_second_derivative_of_the_grid():
     from skglmm._loops.coordinates import Coordinates
     from skglmm._loops.monte_carlo import louis
-    from skglmm.engine import generalized, samplers
+    from skglmm.engine import approximation, generalized, samplers
 
     problem = crossed_problem()
     engine = Engine(problem, ["full", "full"])
@@ -266,7 +266,7 @@ def test_louis_information_is_the_second_derivative_of_the_grid():
         objective = generalized.Variational(run, FAMILIES["binomial"], None)
         objective.set_nodes(33)
         objective.evaluate(run.theta(anchors))
-        gauss = samplers.Approximation(run, objective, anchors)
+        gauss = approximation.Approximation(run, objective, anchors)
         sampler = samplers.JointSampler(gauss, 65536, np.random.default_rng(0))
         coordinates = Coordinates(
             run.structure.covariance, anchors, gauss.n_levels, len(coef)
@@ -396,12 +396,12 @@ def test_draws_from_a_linear_model_find_the_maximum_from_far_away(reml):
     ).fit(X, y)
     problem = caught["problem"]
     from skglmm._loops.coordinates import Coordinates
-    from skglmm.engine import samplers
+    from skglmm.engine import exact_sampler
 
     with open_objective(problem, "cpu") as (run, objective):
         far = [np.array([[0.5, 0.0], [0.1, 0.8]])]
         coordinates = Coordinates(run.structure.covariance, far, [18], 0)
-        sampler = samplers.ExactSampler(
+        sampler = exact_sampler.ExactSampler(
             run, objective.data, 2, far, 512, np.random.default_rng(1)
         )
         # a rough information: what the complete data would have

@@ -10,7 +10,8 @@ import pytest
 import scipy.sparse
 from numpy.testing import assert_array_equal
 
-from skglmm._reading.table import Table, did_you_mean, listing
+from skglmm._reading.table import Table
+from skglmm._reading.words import did_you_mean, listing
 
 RADON = {
     "log_radon": [0.8, 1.1, -0.2],

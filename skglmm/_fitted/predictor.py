@@ -13,9 +13,10 @@ from skglmm._families.base import explained_deviance
 from skglmm._fitted.prediction import Effects, Rows
 from skglmm._fitted.report import sentences, warn
 from skglmm._fixed.column_model import read_rows
+from skglmm._reading.features import check_features
 from skglmm._reading.labels import encode, lookup, unseen_report
 from skglmm._reading.roles import row_offset
-from skglmm._reading.table import Table, check_features
+from skglmm._reading.table import Table
 from skglmm._reading.target import read_numbers
 from skglmm._reading.terms import resolve_metadata_terms, row_values, term_labels
 

@@ -12,8 +12,9 @@ from skglmm._fitted.prediction import root
 from skglmm._fitted.report import sentences, warn
 from skglmm._problem.design import Factor, build_design
 from skglmm._problem.problem import Problem
+from skglmm._reading.features import check_features
 from skglmm._reading.labels import extend
-from skglmm._reading.table import Table, check_features
+from skglmm._reading.table import Table
 from skglmm._reading.target import read_weight
 from skglmm._reading.terms import row_values
 

@@ -18,7 +18,7 @@ from skglmm._loops.linear import open_objective, solution
 from skglmm._problem.outcome import Outcome
 from skglmm._problem.roots import half, inverse
 from skglmm._problem.solution import MonteCarlo
-from skglmm.engine import generalized, inner, samplers
+from skglmm.engine import approximation, exact_sampler, generalized, inner, samplers
 
 _START_TOL, _START_ITERATIONS = 1e-8, 100
 # A step is swamped if its decrement is no larger than so many times what noise alone
@@ -226,7 +226,7 @@ def solve_linear_sampled(problem, solver):
         jacobian = coordinates.jacobian()
         covariance = inverse_hessian(jacobian.T @ hessian @ jacobian)
         rng = np.random.default_rng(problem.seed)
-        sampler = samplers.ExactSampler(
+        sampler = exact_sampler.ExactSampler(
             run,
             objective.data,
             problem.n_border - 1,
@@ -321,7 +321,7 @@ def solve_sampled(problem, solver):
         coordinates = Coordinates(run.structure.covariance, out["factors"], n_levels, p)
         covariance = _approximate_covariance(out, coordinates)
         flat = flat_factors(run, best["theta"], out["hessian"])
-        gauss = samplers.Approximation(run, objective, out["factors"])
+        gauss = approximation.Approximation(run, objective, out["factors"])
         sampler = choose_sampler(
             gauss, out["coef"], solver, np.random.default_rng(problem.seed)
         )

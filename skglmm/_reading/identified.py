@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from skglmm._covariances import COVARIANCES
-from skglmm._reading.table import plain
+from skglmm._reading.words import plain
 
 # Entries of the design matrix of random effects up to which its rank is found.
 _LARGEST = 1_000_000

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skglmm._reading import names as by_name
-from skglmm._reading.table import plain
+from skglmm._reading.words import plain
 
 _MAX_SHOWN = 5
 

@@ -1,7 +1,6 @@
 """The table a user passes as X: columns by name or position, labels and numbers."""
 
 import datetime
-import difflib
 import numbers
 import reprlib
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,8 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 from sklearn.utils import assert_all_finite, check_array
-from sklearn.utils.validation import validate_data
+
+from skglmm._reading.words import did_you_mean, listing, plain
 
 _MAX_LISTED = 10
 _NUMERIC_OBJECTS = {
@@ -525,91 +525,3 @@ def _complex(where: str) -> ValueError:
         f"Complex data not supported: the {where} holds complex numbers. Give real "
         "and imaginary parts as two columns."
     )
-
-
-def store_features(estimator: Any, X: Any, y: Any, table: Table) -> None:
-    """Store the number and names of the columns, as scikit-learn does.
-
-    Parameters
-    ----------
-    estimator : object
-    X : dataframe or array-like
-    y : array-like
-    table : Table
-        The same as X.
-    """
-    if table.names is None or y is None:
-        validate_data(estimator, X, y, skip_check_array=True)
-        return
-    # what scikit-learn would find, which takes longer to find it
-    estimator.feature_names_in_ = np.array(table.names, dtype=object)
-    estimator.n_features_in_ = table.n_columns
-
-
-def check_features(estimator: Any, X: Any, table: Table) -> None:
-    """Refuse a table whose columns are not those that an estimator was fitted to.
-
-    Parameters
-    ----------
-    estimator : object
-        With what scikit-learn stores of the columns.
-    X : dataframe or array-like
-    table : Table
-        The same.
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer columns, or others.
-    """
-    names = table.names
-    if names is None or len(set(names)) == len(names):
-        validate_data(estimator, X, reset=False, skip_check_array=True)
-    elif list(getattr(estimator, "feature_names_in_", ())) != names:
-        double = next(name for name in names if names.count(name) > 1)
-        raise ValueError(
-            f"X has several columns named {double!r}, and fit has seen other columns: "
-            "give the columns of fit, in their order."
-        )
-
-
-def listing(names: Iterable[Any]) -> str:
-    """Bracketed list of at most ten names, for a message.
-
-    Examples
-    --------
-    >>> from skglmm._reading.table import listing
-    >>> listing("abc")
-    "['a', 'b', 'c']"
-    """
-    names = [repr(name) for name in names]
-    more = len(names) - _MAX_LISTED
-    shown = ", ".join(names[:_MAX_LISTED])
-    return f"[{shown}, ... and {more} more]" if more > 0 else f"[{shown}]"
-
-
-def plain(label: Any) -> Any:
-    """A label or value as the user would type it, without NumPy's type.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skglmm._reading.table import plain
-    >>> plain(np.float64(0.5))
-    0.5
-    """
-    return label.item() if isinstance(label, np.generic) else label
-
-
-def did_you_mean(key: str, names: Iterable[Any]) -> str:
-    """Question that proposes the closest of some names, empty if none is close.
-
-    Examples
-    --------
-    >>> from skglmm._reading.table import did_you_mean
-    >>> did_you_mean("County", ["floor", "county"])
-    " Did you mean 'county'?"
-    """
-    folded = {name.casefold(): name for name in names if isinstance(name, str)}
-    close = difflib.get_close_matches(key.casefold(), folded, n=1)
-    return f" Did you mean {folded[close[0]]!r}?" if close else ""

@@ -11,7 +11,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight
 
 from skglmm._reading.labels import lookup
-from skglmm._reading.table import kind_of_time, listing, plain, unit_advice
+from skglmm._reading.table import kind_of_time, unit_advice
+from skglmm._reading.words import listing, plain
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import pandas as pd
 
 from skglmm._covariances import COVARIANCES
 from skglmm._reading.labels import _label_array
-from skglmm._reading.table import Table, did_you_mean, listing, series_labels
+from skglmm._reading.table import Table, series_labels
+from skglmm._reading.words import did_you_mean, listing
 
 
 @dataclass(frozen=True, slots=True)
