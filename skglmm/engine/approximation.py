@@ -6,8 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from skglmm.engine import montecarlo
-from skglmm.engine.samplers import _VALUES
 from skglmm.engine.structure import FLOAT, to_numpy
+
+# Values of the linear predictor that are held at once.
+_VALUES = 8e6
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,6 @@ _TAIL = 0.02
 _CHAINS = 32
 _WARM_UP = 60
 _SETTLE = 3
-# Values of the linear predictor that are held at once.
-_VALUES, _VALUES_EXACT = 8e6, 3e7
 # Draws that are kept for the user.
 KEPT = 100
 
