@@ -123,6 +123,7 @@ def test_restricted_or_not_warm_or_not_weighted_or_not_share_one_trace(crossed):
     assert count() == before
 
 
+@pytest.mark.slow
 def test_two_hundred_fits_leave_nothing_behind():
     import tensorflow as tf
 

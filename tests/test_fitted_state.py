@@ -1,5 +1,6 @@
 """What a fit leaves on an estimator, and that nothing else leaves anything."""
 
+import inspect
 import pickle
 import re
 import warnings
@@ -68,10 +69,10 @@ def fit(model, table, y):
 
 def documented(kind):
     """Names in the section on attributes of a docstring."""
-    section = re.search(
-        r"\n    Attributes\n    -+\n(.*?)\n    \w[\w ]*\n    -+\n", kind.__doc__, re.S
-    )[1]
-    names = re.findall(r"^    (\w[\w, ]*) : ", section, re.M)
+    # Python 3.13 takes the indentation off
+    text = inspect.cleandoc(kind.__doc__)
+    section = re.search(r"\nAttributes\n-+\n(.*?)\n\w[\w ]*\n-+\n", text, re.S)[1]
+    names = re.findall(r"^(\w[\w, ]*) : ", section, re.M)
     return {name for line in names for name in line.split(", ")}
 
 

@@ -389,6 +389,7 @@ def test_new_rows_update_the_effects(curved, fitted):
 # Files, searches, tables
 
 
+@pytest.mark.slow
 def test_a_model_with_a_network_is_read_in_another_process(fitted, curved, tmp_path):
     from keras import Model
 

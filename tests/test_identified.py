@@ -223,6 +223,7 @@ def test_a_flat_direction_that_no_rule_foresees_is_named(solver):
     assert "'a:b' and 'k'" in text
 
 
+@pytest.mark.slow
 def test_no_flat_direction_is_seen_where_there_is_none():
     rows = X.assign(h=G // 4)
     _, text = fit(MixedLinearRegressor(["h", "g"], random_slopes={"g": ["x"]}), rows, Y)

@@ -196,6 +196,7 @@ def numerical_gradient(problem, kinds, factors, reml):
     return dense.slope(objective, np.concatenate(theta))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(problems(), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([0, 0, 1]))
 def test_any_small_design_agrees_with_dense_algebra(drawn, seed, reml, singular):

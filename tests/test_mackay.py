@@ -82,6 +82,7 @@ def test_weak_signals_with_correlated_slopes_do_not_collapse(seed, reml):
     assert found[1].singular_ == found[0].singular_
 
 
+@pytest.mark.slow
 def test_twenty_thousand_clusters_of_five_show_the_bias_of_each_curvature():
     """Clusters in exact proportion; the limits are those of exact enumeration."""
     label, y = enumeration.clusters("bernoulli", 5, 0.5, 1.0, 20_000)

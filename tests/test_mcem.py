@@ -72,6 +72,7 @@ def test_clusters_of_three_binary_rows_where_laplace_is_off():
     np.testing.assert_allclose(ours["std_error"], theirs["std_error"], rtol=0.02)
 
 
+@pytest.mark.slow
 def test_chains_agree_with_quadrature():
     exact, model = clusters_of_three("quadrature"), clusters_of_three(sampler="hmc")
     assert model.sampling_["sampler"] == "hmc"
@@ -252,6 +253,7 @@ def test_expectations_over_crossed_effects_are_those_of_a_grid(kind):
     assert (abs(score - slope) < 4 * errors + 1e-3).all()
 
 
+@pytest.mark.slow
 def test_louis_information_is_the_second_derivative_of_the_grid():
     from skglmm._loops.coordinates import Coordinates
     from skglmm._loops.monte_carlo import louis
@@ -345,6 +347,7 @@ def many_effects(sampler):
         return model.fit(X, y), [str(warning.message) for warning in caught]
 
 
+@pytest.mark.slow
 def test_many_effects_are_left_to_chains():
     model, caught = many_effects("auto")
     assert model.sampling_["sampler"] == "hmc"
@@ -474,6 +477,7 @@ def test_draws_of_a_linear_model_have_its_posterior():
     assert 0.9 < np.mean(draws.var(0, ddof=1) / sd**2) < 1.1
 
 
+@pytest.mark.slow
 def test_a_smaller_tolerance_takes_more_draws_and_leaves_less_error():
     models = [clusters_of_three(sampler="hmc", tol=tol) for tol in (0.4, 0.05)]
     draws = [model.sampling_["n_samples"] for model in models]

@@ -73,6 +73,7 @@ def problem():
     )
 
 
+@pytest.mark.slow
 def test_estimates_and_errors_are_those_of_the_likelihood_of_what_was_observed(problem):
     X, y, model = problem
     start = np.r_[2.0, 1.0, 0.5, 0.0, 0.5, -0.9, 0.0, -1.5, -0.6]
@@ -161,6 +162,7 @@ def test_an_offset_made_of_a_column_is_taken_from_its_coefficient(problem, few_t
     assert_allclose(moved, 0.0, atol=0.01)
 
 
+@pytest.mark.slow
 def test_a_slope_and_crossed_factors_may_be_there_as_well():
     X, y = make_mixed_regression(
         600, 2, n_groups=(30, 10), n_random_slopes=1, coef=[1.0, 1.0], random_state=3

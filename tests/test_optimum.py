@@ -127,6 +127,7 @@ def test_of_two_maxima_of_laplaces_approximation_the_higher_is_reported_and_doub
     assert -27.864414 - model.log_likelihood_ == pytest.approx(-0.32, abs=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["vi", "mackay", "mcem"])
 @pytest.mark.parametrize("seed", [3, 12, 15])
 def test_one_variance_for_effects_of_different_scales_is_the_best_of_all(seed, solver):

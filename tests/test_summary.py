@@ -135,6 +135,7 @@ def test_the_icc_of_balanced_groups_is_that_of_the_analysis_of_variance():
     np.testing.assert_allclose(summary.icc, icc, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_variance_of_slopes_is_the_mean_over_the_rows():
     rng = np.random.default_rng(1)
     X = pd.DataFrame({"year": rng.integers(1990, 2020, 300), "x": rng.normal(size=300)})

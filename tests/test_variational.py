@@ -290,6 +290,7 @@ def test_the_full_posterior_has_glmers_standard_errors():
     assert_allclose(ours, errors["std_error"], rtol=0.1)
 
 
+@pytest.mark.slow
 def test_so_has_the_partial_one_that_keeps_covariances_with_the_fixed_effects():
     errors = oracles.fixed_effects(fitted("bernoulli_crossed", "laplace")[0])
     ours = crossed("partial").fixed_effects_["std_error"]
