@@ -34,9 +34,12 @@ class Family:
     def likelihood(self):
         """What the engine computes with: an `engine.likelihoods.Likelihood`.
 
-        It is asked for when a model is fitted, and TensorFlow is imported then.
+        It is asked for when a model is fitted, and TensorFlow is imported then. The
+        base has the one of the family's name.
         """
-        raise NotImplementedError
+        from skglmm.engine.likelihoods import LIKELIHOODS
+
+        return LIKELIHOODS[self.name]
 
     def latent_variance(self, mean, noise_variance):
         """Variance of an observation on the scale of the linear predictor.

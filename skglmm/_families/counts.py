@@ -15,11 +15,6 @@ class Poisson(Family):
 
     name, words, link = "poisson", "Poisson", "log"
 
-    def likelihood(self):
-        from skglmm.engine.likelihoods import Poisson
-
-        return Poisson()
-
     def latent_variance(self, mean, noise_variance):
         """log(1 + 1 / mean), that of a lognormal with the same moments."""
         return np.log1p(1.0 / mean) if mean else np.inf

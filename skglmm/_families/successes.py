@@ -15,11 +15,6 @@ class Binomial(Family):
     name, words, link = "binomial", "binomial", "logit"
     is_bounded = True
 
-    def likelihood(self):
-        from skglmm.engine.likelihoods import Binomial
-
-        return Binomial()
-
     def latent_variance(self, mean, noise_variance):
         """pi^2 / 3, that of a logistic variable."""
         return np.pi**2 / 3.0

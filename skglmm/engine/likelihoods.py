@@ -154,3 +154,6 @@ def normal_nodes(n):
     """Gauss-Hermite nodes and weights (2, n) for a standard normal variable."""
     x, w = np.polynomial.hermite_e.hermegauss(n)
     return tf.constant(np.stack([x, w / w.sum()]), FLOAT)
+
+
+LIKELIHOODS = {"poisson": Poisson(), "binomial": Binomial()}
