@@ -92,7 +92,10 @@ def judged(estimate: Estimate, inputs: Inputs, working: Working, max_iter: int):
         reason = identified.beyond_digits(y, weight, linear)
         if reason is not None:
             solution = solution.ended(Outcome.EXTREME, reason)
-    return replace(estimate, solution=solution.explained(max_iter))
+    solution = solution.explained(max_iter)
+    if solution is estimate.solution:
+        return estimate
+    return replace(estimate, solution=solution)
 
 
 class Linear:

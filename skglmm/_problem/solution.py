@@ -129,6 +129,8 @@ class Solution:
         max_iter : int
             What the user allowed, of which a loop may have seen a part.
         """
+        if self.converged:
+            return self
         words = self.words or self.outcome.value.format(max_iter=max_iter)
         return replace(self, words=words, advice=self.advice or self.outcome.advice)
 
