@@ -1,7 +1,7 @@
 """The one path from a table to fitted attributes."""
 
 from contextlib import nullcontext
-from functools import partial
+from functools import cache, partial
 from numbers import Integral
 
 import numpy as np
@@ -72,6 +72,12 @@ class BaseMixedModel(
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
+
+    @classmethod
+    @cache
+    def _get_param_names(cls):
+        # a signature takes as long to read as the columns of a small table
+        return super()._get_param_names()
 
     def __getattr__(self, name):
         fitted = vars(self).get("_fitted")
