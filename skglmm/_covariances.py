@@ -166,11 +166,6 @@ class Diagonal(Covariance):
     def recoding(self, gram):
         return np.diag(1.0 / _scales(gram))
 
-    def reset(self, t, size):
-        diagonal = np.diag(t).copy()
-        diagonal[np.abs(diagonal) < NEARLY_SINGULAR] = size
-        return np.diag(diagonal)
-
     def reading(self, q):
         return basis(self, q).reshape(q, -1)
 
@@ -197,11 +192,6 @@ class Scalar(Covariance):
 
     def root(self, moments):
         return np.sqrt(np.trace(moments) / len(moments)) * np.eye(len(moments))
-
-    def reset(self, t, size):
-        diagonal = np.diag(t).copy()
-        diagonal[np.abs(diagonal) < NEARLY_SINGULAR] = size
-        return np.diag(diagonal)
 
 
 COVARIANCES: dict[str, Covariance] = {

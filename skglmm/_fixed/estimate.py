@@ -42,7 +42,7 @@ class Estimate:
     f : ndarray of shape (n_rows,) or None
         Cross-fitted values of a fixed part that is not linear.
     border : ndarray of shape (n_rows, rank + 1) or None
-        Working columns, where `columns` or `f` is there.
+        Working columns of a completed table, where `columns` is there.
     """
 
     solution: Solution
@@ -163,9 +163,7 @@ class CrossFitted:
                 "fold_of_level": design.to_user(held_out, fitted["fold_of_level"]),
             }
         part = FittedPart(inputs.fixed, describe(self.part), **fitted)
-        return Estimate(
-            solution, working.coding, origin, part=part, f=f, border=problem.border
-        )
+        return Estimate(solution, working.coding, origin, part=part, f=f)
 
 
 def fixed_part(part, gaps: bool, fit_intercept: bool):

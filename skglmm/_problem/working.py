@@ -184,10 +184,8 @@ class _Rows:
 
     def values(self, term):
         """Row values (n_rows, q) of a term's effects; None for an intercept alone."""
-        if not term.slopes:
-            return None
-        place = dict(zip(term.slopes, self.places(term), strict=True))
-        return row_values(term, lambda at: self.matrix[:, place[at]], len(self.matrix))
+        place = self.inputs.numeric.index
+        return row_values(term, lambda at: self.matrix[:, place(at)], len(self.matrix))
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,8 @@ class _Direct:
         Derivative in T_r through M at fixed weights, 2 sum (Z'WZ Lambda N)_jj.
     mode : (q, J) or None
         Derivative in u beyond the stationary part (quadrature only).
+    shrunk : (q, q, J) or None
+        M_j^-1 (quadrature only).
     """
 
     value: object
@@ -83,6 +85,7 @@ class _Direct:
     curvature: list
     moved: list
     mode: object = None
+    shrunk: object = None
 
 
 def _information_t(structure, information, factors):
@@ -94,13 +97,13 @@ def _information_t(structure, information, factors):
     return out
 
 
-def _quadrature(inner, data, nodes, factor, u, coef, own, shrunk):
+def _quadrature(inner, data, nodes, factor, u, coef, own):
     """Sum over nodes of every level, with derivatives at fixed nodes and through them.
 
     Parameters
     ----------
-    own, shrunk : (q, q, J)
-        Z_j'WZ_j, and M_j^-1.
+    own : (q, q, J)
+        Z_j'WZ_j.
     """
     structure = inner.structure
     points, log_weights = nodes
@@ -109,12 +112,11 @@ def _quadrature(inner, data, nodes, factor, u, coef, own, shrunk):
     z = statistics.row_values(structure, data["rows"], 0)
     q, n = factor.shape[0], tf.shape(u)[1]
     base = data["offset"] + tf.linalg.matvec(x, coef)
-    columns = blocks.cholesky(
-        blocks.left(tf.transpose(factor), blocks.right(own, factor))
-        + blocks.identity(q)
-    )
+    _, _, columns = blocks.gain(factor, own)
     log_det = blocks.log_determinant(columns)
     lower_inverse = blocks.solve_lower(columns, blocks.identity(q))
+    # I - T'Z_j'V^-1Z_jT would lose its digits where the rows say much
+    shrunk = blocks.product_tn(lower_inverse, lower_inverse)
 
     def add(k, top, total, score, z_score, z_score_u, mean, mean_x, score_x):
         point = points[:, k]
@@ -188,15 +190,8 @@ def _quadrature(inner, data, nodes, factor, u, coef, own, shrunk):
             2.0 * tf.reduce_sum(blocks.product(blocks.right(own, factor), n_bar), -1)
         ],
         mode=mode,
+        shrunk=shrunk,
     )
-
-
-def _shrunk(own, factor):
-    """(T'Z_j'WZ_jT + I)^-1, which I - T'Z_j'V^-1Z_jT loses where the rows say much."""
-    matrix = blocks.left(tf.transpose(factor), blocks.right(own, factor))
-    one = blocks.identity(factor.shape[0])
-    root = blocks.solve_lower(blocks.cholesky(matrix + one), one)
-    return blocks.product_tn(root, root)
 
 
 def value(inner, index, data, nodes, coef, means, factors, tol):
@@ -218,8 +213,7 @@ def value(inner, index, data, nodes, coef, means, factors, tol):
         return end["value"] - end["penalty"] + state["log_det"]
     own, t = matrices["own"][0], factors[0]
     u = end["spherical"][0]
-    nothing = tf.zeros_like(own)
-    found = _quadrature(inner, data, nodes, t, u, coef, own, nothing)
+    found = _quadrature(inner, data, nodes, t, u, coef, own)
     return found.value + inner.constant(data)
 
 
@@ -310,8 +304,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
         )
     else:
         t = factors[0]
-        shrunk = _shrunk(state["own"][0], t)
-        direct = _quadrature(inner, data, nodes, t, u[0], coef, state["own"][0], shrunk)
+        direct = _quadrature(inner, data, nodes, t, u[0], coef, state["own"][0])
         direct = replace(
             direct, value=direct.value + end["penalty"] + inner.constant(data)
         )
@@ -341,7 +334,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
         shift = through[r][:, 0]
         e = tf.matmul(t, shift, transpose_a=True)
         if direct.mode is not None:
-            moved = tf.reduce_sum(shrunk * direct.mode[None], 1)
+            moved = tf.reduce_sum(direct.shrunk * direct.mode[None], 1)
             e += moved
             lifted = tf.matmul(t, moved)
             shift -= tf.reduce_sum(state["own"][0] * lifted[None], 1)
