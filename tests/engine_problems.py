@@ -64,7 +64,7 @@ class Engine:
         """-2 log-likelihood, its gradient in beta and in T, and the estimates."""
         import tensorflow as tf
 
-        from skglmm.engine.laplace import product_nodes
+        from skglmm.engine.quadrature import product_nodes
 
         with self.session as run:
             solve = compiled_laplace(run.structure, self.family, n_nodes > 1)
@@ -102,14 +102,15 @@ class Engine:
         return out
 
 
-def _signature(structure, heads):
+def _signature(structure, family, heads):
     """Index, data, arrays with as many rows as `heads` says and the parameters."""
     import tensorflow as tf
 
     from skglmm.engine.structure import data_spec, index_spec, vector
 
     arrays = [tf.TensorSpec([n, None], tf.float64) if n else vector() for n in heads]
-    return [index_spec(structure), data_spec(structure), *arrays, vector()]
+    specs = index_spec(structure), data_spec(structure, family)
+    return [*specs, *arrays, vector()]
 
 
 @functools.cache
@@ -127,7 +128,7 @@ def compiled_bound(structure, family, kept, coupled):
         return out["value"], out["gradient"], _found(out)
 
     return tf.function(
-        call, input_signature=_signature(structure, [2]), autograph=False
+        call, input_signature=_signature(structure, family, [2]), autograph=False
     )
 
 
@@ -147,7 +148,7 @@ def compiled_laplace(structure, family, quadrature):
         out = laplace.evaluate(inner, index, data, nodes, phi, aux, tol)
         return out["value"], out["gradient"], _found(out)
 
-    signature = _signature(structure, [structure.n_effects[0], None])
+    signature = _signature(structure, family, [structure.n_effects[0], None])
     return tf.function(call, input_signature=signature, autograph=False)
 
 

@@ -171,7 +171,7 @@ def test_nodes_integrate_polynomials_of_a_normal_variable(n):
 
 
 def test_a_grid_of_nodes_integrates_products():
-    from skglmm.engine.laplace import product_nodes
+    from skglmm.engine.quadrature import product_nodes
 
     x, log_weight = (part.numpy() for part in product_nodes(4, 3))
     assert x.shape == (3, 64)

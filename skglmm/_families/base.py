@@ -1,5 +1,7 @@
 """What prediction and scoring need to know of a family (numpy only)."""
 
+import copy
+
 import numpy as np
 
 
@@ -26,10 +28,43 @@ class Family:
     is_bounded : bool
         Whether a response has a largest value, which the best mean may reach without
         end: yes or no, and successes among trials.
+    parameter_names : tuple of str
+        Parameters of its own, such as a dispersion, as users read them. The optimiser
+        moves each on the whole line, beside the variances.
+    parameters : ndarray of shape (n_own,) or None
+        Their values there, once they are known; see `given`.
     """
 
     words, link, residual = "", "", "distribution"
     is_linear, is_bounded = False, False
+    parameter_names, parameters = (), None
+
+    @property
+    def origin(self):
+        """The family before it was given values of its parameters."""
+        return self if self.parameters is None else self._origin
+
+    def given(self, parameters):
+        """The same with values of the parameters of its own.
+
+        Parameters
+        ----------
+        parameters : ndarray of shape (n_own,)
+            On the whole line, as the optimiser moves them.
+        """
+        if not self.parameter_names:
+            return self
+        found = copy.copy(self)
+        found.parameters, found._origin = np.asarray(parameters), self.origin
+        return found
+
+    def first_parameters(self, y, trials, weight):
+        """Parameters (n_own,) to begin a search from."""
+        raise NotImplementedError
+
+    def natural(self, parameters):
+        """The parameters (n_own,) in the user's terms, and their derivatives."""
+        raise NotImplementedError
 
     def likelihood(self):
         """What the engine computes with: an `engine.likelihoods.Likelihood`.

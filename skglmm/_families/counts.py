@@ -7,7 +7,7 @@ from skglmm._families.base import Family, _number
 from skglmm._families.mixed_counts import Counts, quantile
 
 # Above this NumPy draws no Poisson variables.
-_LARGEST_MEAN = 9e18
+LARGEST_MEAN = 9e18
 
 
 class Poisson(Family):
@@ -64,7 +64,7 @@ class Poisson(Family):
 
     def sample(self, eta, size, random):
         """Poisson variables."""
-        mean = np.minimum(self.inverse_link(eta), _LARGEST_MEAN)
+        mean = np.minimum(self.inverse_link(eta), LARGEST_MEAN)
         return random.poisson(mean)
 
     def deviance(self, y, mean, trials):

@@ -13,7 +13,7 @@ error is exponentially small for analytic functions.
 """
 
 import numpy as np
-from scipy.special import betainc, expit, gammaincc, ndtr, ndtri
+from scipy.special import betainc, expit, gammaincc, ndtr, ndtri, polygamma
 
 # Standard deviations of eta, in those of the threshold, up to which so many nodes
 # average the function between to 1e-8.
@@ -105,8 +105,8 @@ def _logistic_sums(eta, variance):
 class Counts:
     """Poisson counts: thresholds of k are logs of gamma variables of shape k + 1."""
 
-    def __init__(self, n=None):
-        self.n = n
+    # variance that the log of a large count has beside that of eta
+    n, excess = None, 0.0
 
     def rows(self, where):
         """The same for some of the rows."""
@@ -141,8 +141,41 @@ class Counts:
         return np.exp(np.minimum(place, 700.0)) - 0.7
 
 
+class NegativeCounts(Counts):
+    """Counts whose rate is a gamma variable of mean 1: thresholds are of logit-betas.
+
+    P(Y <= k | eta) = P(B < expit(log(size) - eta)) for B of the shapes size and k + 1.
+    """
+
+    def __init__(self, size):
+        self._size, self.excess = size, polygamma(1, size)
+
+    def information(self, eta):
+        """Information of an observation on its linear predictor."""
+        return self._size * expit(eta - np.log(self._size))
+
+    def above(self, k, eta):
+        """P(Y <= k | eta)."""
+        return betainc(self._size, k + 1.0, expit(np.log(self._size) - eta))
+
+    def mode(self, k):
+        """Mode of the threshold, its curvature and the decay of its tails."""
+        a, b = k + 1.0, np.full(np.shape(k), self._size)
+        return np.log(a), a * b / (a + b), a, b
+
+    def log_density(self, k, x):
+        """Log density of the threshold at a distance x from its mode, less that there.
+
+        As of `Successes`, for the shapes k + 1 and size.
+        """
+        a, both = k + 1.0, k + 1.0 + self._size
+        return a * x - both * np.log1p(a / both * np.expm1(x))
+
+
 class Successes:
     """Binomial counts among n trials: thresholds are logits of beta variables."""
+
+    excess = 0.0
 
     def __init__(self, n):
         self.n = n
@@ -186,7 +219,7 @@ def distribution(kind, k, eta, variance):
 
     Parameters
     ----------
-    kind : Counts or Successes
+    kind : Counts, NegativeCounts or Successes
     k : ndarray of shape (n,), of whole numbers
         At least zero, and below the number of trials.
     eta, variance : ndarray of shape (n,)
@@ -238,7 +271,7 @@ def quantile(kind, probability, eta, variance):
 
     Parameters
     ----------
-    kind : Counts or Successes
+    kind : Counts, NegativeCounts or Successes
     probability : float
         Between 0 and 1.
     eta, variance : ndarray of shape (n,)
@@ -286,7 +319,8 @@ def quantile(kind, probability, eta, variance):
         place[rows] = (found[0] + (score - found[1]) * spread)[rows]
         before = found
     with np.errstate(over="ignore"):
-        high[many] = np.exp(eta[many] + score * np.sqrt(variance[many]))
+        spread = np.sqrt(variance[many] + kind.excess)
+        high[many] = np.exp(eta[many] + score * spread)
     return high
 
 

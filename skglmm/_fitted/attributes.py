@@ -58,7 +58,7 @@ def attributes(
     )
     random, posteriors, shifts = _random(inputs, working, solution, inverse)
     public = {"converged_": solution.converged and inputs.hopeless is None}
-    public |= fixed | random | _likelihood(working, estimate, solution)
+    public |= fixed | random | _likelihood(working, estimate, solution, family)
     if inputs.classes is not None:
         public["classes_"] = inputs.classes
     separated = []
@@ -88,6 +88,7 @@ def attributes(
         facts=_facts(inputs, working, estimate, solution, separated),
         part=estimate.part,
         column_model=column_model and tuple(column_model),
+        parameters=solution.parameters if family.parameter_names else None,
     )
 
 
@@ -141,7 +142,19 @@ def _random(inputs, working, solution, inverse):
     return public, posteriors, shifts
 
 
-def _likelihood(working, estimate, solution):
+def _parameters(family, solution):
+    """What the family has of its own, in the user's terms."""
+    values, slopes = family.natural(solution.parameters)
+    variance = np.diag(solution.parameters_covariance)
+    std_error = np.abs(slopes) * np.sqrt(variance)
+    return pd.DataFrame(
+        np.column_stack([values, std_error]),
+        index=_index(family.parameter_names),
+        columns=_index(("estimate", "std_error")),
+    )
+
+
+def _likelihood(working, estimate, solution, family):
     """Attributes of the likelihood, and of how it was found."""
     coding, log_likelihood = estimate.coding, solution.log_likelihood
     if solution.method == "restricted":
@@ -149,6 +162,7 @@ def _likelihood(working, estimate, solution):
     factors = working.problem.design.factors
     n_parameters = int(np.sum(~coding.aliased)) + sum(f.n_parameters for f in factors)
     n_parameters += solution.noise_variance is not None
+    n_parameters += len(family.parameter_names)
     total = working.problem.weight.sum()
     public = {
         "log_likelihood_": float(log_likelihood),
@@ -159,6 +173,8 @@ def _likelihood(working, estimate, solution):
         "history_": solution.history,
         "singular_": bool(solution.singular),
     }
+    if family.parameter_names:
+        public["family_parameters_"] = _parameters(family, solution)
     if solution.elbo is not None:
         exact = solution.noise_variance is not None
         public["elbo_"] = float(log_likelihood) if exact else solution.elbo

@@ -8,10 +8,10 @@ from scipy.special import ndtri
 from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
-from skglmm._families import FAMILIES
 from skglmm._families.base import explained_deviance
 from skglmm._fitted.prediction import Effects, Rows
 from skglmm._fitted.report import sentences, warn
+from skglmm._fitted.state import family_of
 from skglmm._fixed.column_model import read_rows
 from skglmm._reading.features import check_features
 from skglmm._reading.labels import encode, lookup, unseen_report
@@ -130,7 +130,7 @@ class PredictorMixin:
         eta = rows.mean()
         variance = rows.random_variance() + rows.fixed_variance()
         bounds = 0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage
-        family = FAMILIES[self._family]
+        family = family_of(self)
         if of == "mean":
             std = np.sqrt(variance)
             columns = [family.inverse_link(eta + ndtri(p) * std) for p in bounds]
@@ -191,18 +191,18 @@ class PredictorMixin:
         size = self._observation_size(special, len(eta))
         if size is not None:
             size = np.reshape(size, (-1, 1))
-        return FAMILIES[self._family].sample(eta, size, random)
+        return family_of(self).sample(eta, size, random)
 
     def _mean(self, X, groups, level):
         """Mean of the response, random effects integrated out."""
         rows, special = self._rows(X, groups, level)
-        family = FAMILIES[self._family]
+        family = family_of(self)
         return family.integrated_mean(rows.mean(), rows.random_variance()), special
 
     def _mean_and_std(self, X, groups, level):
         """Mean of the response, and standard deviation of a new observation."""
         rows, special = self._rows(X, groups, level)
-        family, eta = FAMILIES[self._family], rows.mean()
+        family, eta = family_of(self), rows.mean()
         variance = rows.random_variance()
         mean = family.integrated_mean(eta, variance)
         variance += rows.fixed_variance()
@@ -217,11 +217,11 @@ class PredictorMixin:
     def _observation_size(self, special, n_rows):
         """What an observation's distribution needs beside its linear predictor."""
         noise_variance = getattr(self, "noise_variance_", None)
-        return FAMILIES[self._family].observation_size(special, n_rows, noise_variance)
+        return family_of(self).observation_size(special, n_rows, noise_variance)
 
     def _explained_deviance(self, X, y, sample_weight, groups):
         mean, special = self._mean(X, groups, "conditional")
-        family = FAMILIES[self._family]
+        family = family_of(self)
         y = read_numbers(y, len(mean), type(self).__name__).values
         trials = special.get("trials", np.ones(len(y)))
         family.check(y, trials, np.arange(len(y)))

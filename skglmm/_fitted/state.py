@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skglmm._families import FAMILIES, Family
 from skglmm._fixed.fitted_part import FittedPart
 from skglmm._reading.terms import Term
 
@@ -68,6 +69,8 @@ class Fitted:
         The fixed part, where that is no linear one.
     column_model : tuple of ndarray or None
         Mean (p,) and covariance (p, p) of the fixed columns (``missing="model"``).
+    parameters : ndarray of shape (n_own,) or None
+        What the family has of its own, on the whole line.
     """
 
     terms: tuple[Term, ...]
@@ -81,7 +84,13 @@ class Fitted:
     facts: Facts
     part: FittedPart | None = None
     column_model: tuple[np.ndarray, np.ndarray] | None = None
+    parameters: np.ndarray | None = None
 
     def position(self, name: str | int) -> int:
         """Which of the terms has that name."""
         return [term.name for term in self.terms].index(name)
+
+
+def family_of(model) -> Family:
+    """The family of a fitted model, with what was estimated of its own."""
+    return FAMILIES[model._family].given(model._fitted.parameters)

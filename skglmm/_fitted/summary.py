@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from skglmm._covariances import COVARIANCES
-from skglmm._families import FAMILIES
+from skglmm._fitted.state import family_of
 
 _DIGITS = 4
 _WIDEST = 10
@@ -91,7 +91,7 @@ class SummaryMixin:
         """
         check_is_fitted(self)
         facts = self._fitted.facts
-        family = FAMILIES[self._family]
+        family = family_of(self)
         fixed_effects = self.fixed_effects_.copy()
         with np.errstate(divide="ignore", invalid="ignore"):
             fixed_effects["z_value"] = (
@@ -126,7 +126,7 @@ class SummaryMixin:
 
     def _variance_partition(self):
         facts = self._fitted.facts
-        family = FAMILIES[self._family]
+        family = family_of(self)
         last, residual = (
             family.residual,
             family.latent_variance(
@@ -140,7 +140,7 @@ class SummaryMixin:
         )
 
     def _overdispersion(self):
-        if FAMILIES[self._family].is_linear:
+        if family_of(self).is_linear:
             return ()
         levels = {t.name: len(self.random_effects_[t.name]) for t in self._fitted.terms}
         return tuple(n for n, k in levels.items() if k >= self._fitted.facts.n_rows)

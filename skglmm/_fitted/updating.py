@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
-from skglmm._families import FAMILIES
 from skglmm._fitted.prediction import root
 from skglmm._fitted.report import sentences, warn
+from skglmm._fitted.state import family_of
 from skglmm._problem.design import Factor, build_design
 from skglmm._problem.problem import Problem
 from skglmm._reading.features import check_features
@@ -95,7 +95,7 @@ class UpdateMixin:
         labels = self._labels_to_predict(table, groups)
         at_population, special = self._rows(X, groups, "population")
         trials = special.get("trials")
-        messages = FAMILIES[self._family].check(y, trials, np.arange(len(y)))
+        messages = family_of(self).check(y, trials, np.arange(len(y)))
         scale = np.sqrt(getattr(self, "noise_variance_", 1.0))
         offset, parts = at_population.mean() + self._part_of_levels(table, labels), []
         for term, columns in zip(self._fitted.terms, labels, strict=True):
@@ -139,14 +139,14 @@ class UpdateMixin:
         ]
         design = build_design(factors, advice="Give fewer rows at a time.")
         engine = design.plan.chain + design.plan.core
-        linear = FAMILIES[self._family].is_linear
+        linear = family_of(self).is_linear
         target = (y - offset) / scale if linear else y
         problem = Problem(
             design=design,
             border=design.rows(target[:, None]),
             z=tuple(design.rows(parts[r][-1]) for r in engine),
             weight=design.rows(weight),
-            family=FAMILIES[self._family],
+            family=family_of(self),
             offset=None if linear else design.rows(offset),
             trials=None if trials is None else design.rows(trials),
         )

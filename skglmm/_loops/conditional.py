@@ -18,7 +18,9 @@ def best_gaussian(problem, roots, device):
         theta = run.theta(_known(problem, roots))
         objective = generalized.Variational(run, problem.family, None)
         out = settle_nodes(
-            objective, lambda: objective.evaluate(theta), len(problem.weight)
+            objective,
+            lambda: objective.minimize(theta, 1, 1e-8, False)[1],
+            len(problem.weight),
         )
     return out["means"], out["posterior"]
 

@@ -45,8 +45,8 @@ def flat_factors(run, theta, hessian):
     return _changed(run, theta, directions[:, np.abs(sizes) < 2.0 * _FLAT].T)
 
 
-def without_coef(hessian, p):
-    """Curvature of the variances alone, the first p parameters following along."""
+def without_first(hessian, p):
+    """Curvature of the other parameters alone, the first p following along."""
     own = hessian[p:, p:]
     if not p:
         return own

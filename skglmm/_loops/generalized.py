@@ -9,7 +9,7 @@ from skglmm._loops.boundary import (
     search,
     together,
 )
-from skglmm._loops.flat import flat_factors, without_coef
+from skglmm._loops.flat import flat_factors, without_first
 from skglmm._problem.design import kept_factors
 from skglmm._problem.outcome import Outcome
 from skglmm._problem.roots import inverse, singular_factors
@@ -100,14 +100,21 @@ def settle_nodes(objective, evaluate, n_rows, n_quadrature="auto", stopped=None)
 
 def variational_solution(run, problem, best, out, objective):
     """Solution at the optimum of a `generalized.Variational`."""
-    slopes = out["slopes"]
+    slopes, others = out["slopes"], inverse_hessian(out["hessian"])
     covariance = inverse(out["normal"])
-    covariance += slopes @ inverse_hessian(out["hessian"]) @ slopes.T
+    covariance += slopes @ others @ slopes.T
     method, value, error = generalized.log_likelihood(
         run, problem.family, objective.data, out
     )
     solution = make_solution(problem, best, out, covariance, -0.5 * value, method)
-    solution = replace(solution, flat=flat_factors(run, best["theta"], out["hessian"]))
+    n_own = len(out["parameters"])
+    hessian = without_first(out["hessian"], n_own)
+    solution = replace(
+        solution,
+        flat=flat_factors(run, best["theta"], hessian),
+        parameters=out["parameters"],
+        parameters_covariance=others[:n_own, :n_own],
+    )
     elbo = -0.5 * (float(out["value"]) - float(out["penalty"]))
     about = None
     if error:
@@ -231,10 +238,15 @@ def laplace_solution(run, problem, best, out, method):
     value = float(out["value"]) - float(out["penalty"])
     if not problem.design.factors:
         method = "exact"
-    hessian = without_coef(out["hessian"], len(out["coef"]))
-    flat = flat_factors(run, best["theta"], hessian)
+    others = without_first(out["hessian"], len(out["coef"]))
+    n_own = len(out["parameters"])
     solution = make_solution(problem, best, out, covariance, -0.5 * value, method)
-    return replace(solution, flat=flat)
+    return replace(
+        solution,
+        flat=flat_factors(run, best["theta"], without_first(others, n_own)),
+        parameters=out["parameters"],
+        parameters_covariance=inverse_hessian(others)[:n_own, :n_own],
+    )
 
 
 def inverse_hessian(hessian):

@@ -90,6 +90,9 @@ class Solution:
         Bound of the log-likelihood, by solvers that have one.
     monte_carlo : MonteCarlo or None, default=None
         By solvers that draw.
+    parameters, parameters_covariance : ndarrays of shape (n_own,), (n_own, n_own) \
+or None, default=None
+        What the family has of its own, on the whole line.
     """
 
     coef: np.ndarray
@@ -111,6 +114,8 @@ class Solution:
     cross: tuple[np.ndarray, ...] | None = None
     elbo: float | None = None
     monte_carlo: MonteCarlo | None = None
+    parameters: np.ndarray | None = None
+    parameters_covariance: np.ndarray | None = None
 
     @property
     def converged(self) -> bool:

@@ -37,7 +37,8 @@ def _at_mode(inner, index, data, theta, aux, tol):
     steps = tf.constant(INNER_STEPS, INT)
     nodes = tf.zeros([2, 1], FLOAT)
     end = inner.run(index, data, factors, aux, nodes, tol, steps)
-    _, weight, _ = inner.likelihood.derivatives(data["y"], data["trials"], end["eta"])
+    likelihood = inner.likelihood(data)
+    _, weight, _ = likelihood.derivatives(data["y"], data["trials"], end["eta"])
     weight *= data["weight"]
     matrices = statistics.reduce_matrices(structure, index, data["rows"], weight)
     state = kernel.factorize(structure, index, matrices, factors)
@@ -59,6 +60,7 @@ def _at_mode(inner, index, data, theta, aux, tol):
             "posterior": tuple(own),
             "factors": factors,
             "penalty": end["penalty"],
+            "parameters": data["parameters"],
         },
     }
 
@@ -102,7 +104,7 @@ def compiled_turn(structure, family, averaged):
         call,
         [
             index_spec(structure),
-            data_spec(structure),
+            data_spec(structure, family),
             tf.TensorSpec([2, None], FLOAT),
             tf.TensorSpec([k], FLOAT),
             aux_spec,

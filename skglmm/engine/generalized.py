@@ -12,6 +12,7 @@ from skglmm.engine import (
     variational,
 )
 from skglmm.engine.likelihoods import normal_nodes
+from skglmm.engine.quadrature import product_nodes
 from skglmm.engine.structure import FLOAT, INT, mapped, to_numpy
 
 _SETTLE = 20
@@ -52,8 +53,24 @@ def load(run):
             "offset": zeros if problem.offset is None else problem.offset,
             "weight": problem.weight,
             "rows": run.rows(problem.z),
+            "parameters": tuple(_first_parameters(problem)),
         },
     )
+
+
+def _first_parameters(problem):
+    """What the family has of its own, to begin with."""
+    family = problem.family
+    if not family.parameter_names or family.parameters is not None:
+        return np.zeros(0) if family.parameters is None else family.parameters
+    return family.first_parameters(
+        problem.border[:, -1], problem.trials, problem.weight
+    )
+
+
+def with_parameters(data, parameters):
+    """Rows (`load`) with other values of what the family has of its own."""
+    return data | {"parameters": tuple(tf.constant(v, FLOAT) for v in parameters)}
 
 
 def _minimize(module, parts, data, theta, tol, n_warm, max_iter, watch):
@@ -81,6 +98,9 @@ def _estimates(aux, value):
         "spread": tf.reduce_max(aux["variance"]),
         "turns": aux["turns"],
         "moves": aux["moves"],
+        "parameters": tf.stack(aux["estimates"]["parameters"])
+        if aux["estimates"]["parameters"]
+        else tf.zeros([0], FLOAT),
     }
 
 
@@ -94,14 +114,20 @@ class Variational:
     kept : tuple of bool or None, default=None
     coupled : bool, default=False
         See `sparse.SparseInner`.
+
+    Attributes
+    ----------
+    parameters : ndarray of shape (n_own,)
+        The family's own parameters that the next search begins from.
     """
 
     def __init__(self, run, family, kept=None, coupled=False):
-        self._parts = (run.structure, family, kept, coupled)
+        self._parts = (run.structure, family.origin, kept, coupled)
         self._watch = run.problem.watch
         self._index, self.data = run.index, load(run)
         self._size = objective_size(run.problem)
-        self._likelihood = family.likelihood()
+        self._family = family
+        self.parameters = _first_parameters(run.problem)
 
     def set_nodes(self, n):
         """Use n Gauss-Hermite nodes."""
@@ -109,8 +135,9 @@ class Variational:
 
     def constant(self):
         """-2 times the part of the log-likelihood that depends on no parameter."""
-        data = self.data
-        constant = self._likelihood.constant(data["y"], data["trials"])
+        data = with_parameters(self.data, self.parameters)
+        likelihood = self._family.likelihood().given(data["parameters"])
+        constant = likelihood.constant(data["y"], data["trials"])
         return -2.0 * float(tf.reduce_sum(data["weight"] * constant))
 
     def minimize(self, theta, max_iter, tol, cold):
@@ -119,7 +146,7 @@ class Variational:
             variational,
             self._parts,
             (self._index, self.data, self.nodes),
-            theta,
+            np.concatenate([self.parameters, theta]),
             tol * self._size,
             3 if cold else 1,
             max_iter,
@@ -127,11 +154,18 @@ class Variational:
         )
         self.last = {name: aux[name] for name in ("spherical", "variance", "eta")}
         out = _estimates(aux, state["value"]) | {"hessian": hessian, "slopes": slopes}
-        return optimizers.report(state), to_numpy(out)
+        report, out = optimizers.report(state), to_numpy(out)
+        self.parameters = out["parameters"]
+        report["theta"] = report["theta"][len(self.parameters) :]
+        return report, out
 
     def evaluate(self, theta):
-        """Estimates at theta."""
-        return self.minimize(theta, 1, 1e-8, False)[1]
+        """Estimates at theta, other parameters at their best where theta is zero."""
+        before = self.parameters
+        steps = _SETTLE if len(before) else 1
+        out = self.minimize(theta, steps, 1e-8, False)[1]
+        self.parameters = before
+        return out
 
 
 class Laplace:
@@ -145,28 +179,29 @@ class Laplace:
 
     Attributes
     ----------
-    coef : ndarray of shape (p,)
-        Fixed effects that the next search begins from.
+    coef, parameters : ndarrays of shape (p,) and (n_own,)
+        Fixed effects and the family's own parameters that the next search begins from.
     """
 
     def __init__(self, run, family, n_quadrature):
         quadrature = n_quadrature > 1
-        self._parts = (run.structure, family, quadrature)
+        self._parts = (run.structure, family.origin, quadrature)
         self._watch = run.problem.watch
         self._index, self.data = run.index, load(run)
         self._size = objective_size(run.problem)
         q = run.structure.n_effects[0] if run.structure.n_effects else 1
-        self._nodes = laplace.product_nodes(n_quadrature if quadrature else 1, q)
+        self._nodes = product_nodes(n_quadrature if quadrature else 1, q)
         self.coef = _least_squares(run.problem, self.data, family)
+        self.parameters = _first_parameters(run.problem)
 
     def minimize(self, theta, max_iter, tol, cold):
         """Minimise from theta; see `solvers._search.minimize`."""
-        coef = self.coef
+        n_before = len(self.coef) + len(self.parameters)
         state, aux, hessian = _minimize(
             laplace,
             self._parts,
             (self._index, self.data, *self._nodes),
-            np.concatenate([coef, theta]),
+            np.concatenate([self.coef, self.parameters, theta]),
             tol * self._size,
             4 if cold else 1,
             max_iter,
@@ -174,21 +209,23 @@ class Laplace:
         )
         report = optimizers.report(state)
         self.coef = aux["coef"].numpy()
-        report["theta"] = report["theta"][len(coef) :]
-        out = _estimates(aux, state["value"]) | {"hessian": hessian}
-        return report, to_numpy(out)
+        report["theta"] = report["theta"][n_before:]
+        out = to_numpy(_estimates(aux, state["value"]) | {"hessian": hessian})
+        self.parameters = out["parameters"]
+        return report, out
 
     def evaluate(self, theta):
-        """Estimates at theta, the fixed effects at their best where theta is zero."""
-        before = self.coef
+        """Estimates at theta, other parameters at their best where theta is zero."""
+        before = self.coef, self.parameters
         out = self.minimize(theta, _SETTLE, 1e-8, False)[1]
-        self.coef = before
+        self.coef, self.parameters = before
         return out
 
 
 def _least_squares(problem, data, family):
     """Fixed effects of what each row alone suggests; X is orthonormal."""
-    eta = family.likelihood().start(data["y"], data["trials"]) - data["offset"]
+    likelihood = family.likelihood().given(data["parameters"])
+    eta = likelihood.start(data["y"], data["trials"]) - data["offset"]
     weight = problem.weight
     return (weight * eta.numpy()) @ problem.border[:, :-1] / weight.sum()
 
@@ -205,7 +242,8 @@ def _point(run, out):
 
 def log_likelihood(run, family, data, out):
     """-2 log-likelihood at given estimates, its error, and how it was computed."""
-    effects = run.structure.n_effects
+    effects, family = run.structure.n_effects, family.origin
+    data = with_parameters(data, out["parameters"])
     if run.structure.iterative:
         return "laplace", *_sparse_log_likelihood(run, family, data, out)
     method, n = "laplace", 1
@@ -217,7 +255,7 @@ def log_likelihood(run, family, data, out):
     value = solve(
         run.index,
         data,
-        *laplace.product_nodes(n, effects[0] if effects else 1),
+        *product_nodes(n, effects[0] if effects else 1),
         *_point(run, out),
     )
     return method, float(value), 0.0

@@ -50,9 +50,9 @@ class Inner:
     spread: bool
     joint: bool
 
-    @property
-    def likelihood(self):
-        return self.family.likelihood()
+    def likelihood(self, data):
+        """The family's likelihood, at the parameters of its own that rows come with."""
+        return self.family.likelihood().given(data["parameters"])
 
     # ------------------------------------------------------------------ pieces
 
@@ -66,10 +66,11 @@ class Inner:
         """Weighted log-likelihood, score and weight by row."""
         y, trials, w = data["y"], data["trials"], data["weight"]
         if self.spread:
-            parts = self.likelihood.expected(y, trials, eta, variance, nodes)
+            parts = self.likelihood(data).expected(y, trials, eta, variance, nodes)
         else:
-            score, weight, _ = self.likelihood.derivatives(y, trials, eta)
-            parts = self.likelihood.log_density(y, trials, eta), score, weight
+            likelihood = self.likelihood(data)
+            score, weight, _ = likelihood.derivatives(y, trials, eta)
+            parts = likelihood.log_density(y, trials, eta), score, weight
         return tuple(w * part for part in parts)
 
     def solve(self, index, data, factors, weight, response):
@@ -169,7 +170,7 @@ class Inner:
 
     def constant(self, data):
         """-2 times the part of the log-likelihood that depends on no parameter."""
-        constant = self.likelihood.constant(data["y"], data["trials"])
+        constant = self.likelihood(data).constant(data["y"], data["trials"])
         return -2.0 * tf.reduce_sum(data["weight"] * constant)
 
     # -------------------------------------------------------------------- loop

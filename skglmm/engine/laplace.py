@@ -19,15 +19,23 @@ cotangent of the mode are complemented by the nodes' share.
 """
 
 import functools
-import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
-from skglmm.engine import blocks, covariance, kernel, optimizers, rows, statistics
+from skglmm.engine import (
+    blocks,
+    covariance,
+    kernel,
+    optimizers,
+    own_parameters,
+    rows,
+    statistics,
+)
 from skglmm.engine.gradient import covariance_terms
 from skglmm.engine.inner import INNER_STEPS, RIDGE, Inner
+from skglmm.engine.quadrature import Direct, integrate, left_out
 from skglmm.engine.structure import (
     FLOAT,
     INT,
@@ -47,45 +55,42 @@ from skglmm.engine.variational import (
 _STEP, _EXACT = 0.01, 1e-9
 
 
-def product_nodes(n, q):
-    """Nodes x (q, n^q) and log weights (n^q,) of a standard normal in q dimensions."""
-    x, w = np.polynomial.hermite_e.hermegauss(n)
-    w = w / w.sum()
-    points = np.array(list(itertools.product(x, repeat=q))).T
-    weights = np.array([np.prod(c) for c in itertools.product(w, repeat=q)])
-    return tf.constant(points.reshape(q, -1), FLOAT), tf.constant(
-        np.log(weights), FLOAT
-    )
-
-
-@dataclass(frozen=True)
-class _Direct:
-    """What the objective depends on at a fixed mode.
+class _Mode(NamedTuple):
+    """Rows, kernel and sums at the mode.
 
     Parameters
     ----------
-    value : scalar
-    coef : (p,)
-        Partial derivative in beta.
-    factors : list of (q, q)
-        Partial derivatives in T_r, except through M.
-    curvature : list of (q, q, J)
-        Lambda N Lambda', N the derivative in M.
-    moved : list of (q, q)
-        Derivative in T_r through M at fixed weights, 2 sum (Z'WZ Lambda N)_jj.
-    mode : (q, J) or None
-        Derivative in u beyond the stationary part (quadrature only).
-    shrunk : (q, q, J) or None
-        M_j^-1 (quadrature only).
+    score, weight, slope : (n,)
+        Derivatives of the rows' weighted log-likelihood: the first, minus the second,
+        and the derivative of the weight.
+    state : dict
+        See `kernel.factorize`.
+    effects, scores : lists of (q, p + 1, J)
+        See `kernel.project`; the columns are X and the working response.
+    left : dict
+    right : (p, 1)
+        See `Inner.solve`.
+    posterior : tuple
+        See `kernel.posterior`.
+    z_score : list of (q, 1, J)
+        Z_j's.
     """
 
-    value: object
-    coef: object
-    factors: list
-    curvature: list
-    moved: list
-    mode: object = None
-    shrunk: object = None
+    score: object
+    weight: object
+    slope: object
+    state: dict
+    effects: list
+    scores: list
+    left: dict
+    right: object
+    posterior: tuple
+    z_score: list
+
+    @property
+    def information(self):
+        """Z_j'V^-1 Z_j of every factor, times T for the core's."""
+        return self.posterior[1]
 
 
 def _information_t(structure, information, factors):
@@ -95,103 +100,6 @@ def _information_t(structure, information, factors):
         total = tf.reduce_sum(information[r], -1)
         out.append(tf.matmul(total, t) if r < len(structure.chain) else total)
     return out
-
-
-def _quadrature(inner, data, nodes, factor, u, coef, own):
-    """Sum over nodes of every level, with derivatives at fixed nodes and through them.
-
-    Parameters
-    ----------
-    own : (q, q, J)
-        Z_j'WZ_j.
-    """
-    structure = inner.structure
-    points, log_weights = nodes
-    y, trials, w, x = data["y"], data["trials"], data["weight"], data["X"]
-    level = data["rows"]["level"][0]
-    z = statistics.row_values(structure, data["rows"], 0)
-    q, n = factor.shape[0], tf.shape(u)[1]
-    base = data["offset"] + tf.linalg.matvec(x, coef)
-    _, _, columns = blocks.gain(factor, own)
-    log_det = blocks.log_determinant(columns)
-    lower_inverse = blocks.solve_lower(columns, blocks.identity(q))
-    # I - T'Z_j'V^-1Z_jT would lose its digits where the rows say much
-    shrunk = blocks.product_tn(lower_inverse, lower_inverse)
-
-    def add(k, top, total, score, z_score, z_score_u, mean, mean_x, score_x):
-        point = points[:, k]
-        # u + L^-T x
-        at = u + tf.add_n([lower_inverse[i] * point[i] for i in range(q)])
-        b = tf.matmul(factor, at)
-        eta = base
-        for i, values in enumerate(z):
-            eta += statistics.times(values, tf.gather(b[i], level))
-        s, _, _ = inner.likelihood.derivatives(y, trials, eta)
-        s *= w
-        density = tf.math.segment_sum(
-            w * inner.likelihood.log_density(y, trials, eta), level
-        )
-        log_term = (
-            log_weights[k]
-            + density
-            - 0.5 * tf.reduce_sum(at * at, 0)
-            + 0.5 * tf.reduce_sum(point * point)
-        )
-        new_top = tf.maximum(top, log_term)
-        fade, weight = tf.exp(top - new_top), tf.exp(log_term - new_top)
-        z_s = tf.stack(
-            [tf.math.segment_sum(statistics.times(s, values), level) for values in z]
-        )
-        return (
-            k + 1,
-            new_top,
-            fade * total + weight,
-            tf.gather(fade, level) * score + tf.gather(weight, level) * s,
-            fade * z_score + weight * z_s,
-            fade * z_score_u + weight * z_s[:, None] * at[None],
-            fade * mean + weight * at,
-            fade * mean_x + weight * at[:, None] * point[None, :, None],
-            fade * score_x + weight * z_s[:, None] * point[None, :, None],
-        )
-
-    vector, square = tf.zeros([q, n], FLOAT), tf.zeros([q, q, n], FLOAT)
-    _, top, total, score, z_score, z_score_u, mean, mean_x, score_x = tf.while_loop(
-        lambda k, *_: k < tf.shape(log_weights)[0],
-        add,
-        (
-            tf.constant(0, INT),
-            tf.fill([n], tf.constant(-np.inf, FLOAT)),
-            tf.zeros([n], FLOAT),
-            tf.zeros_like(y),
-            vector,
-            square,
-            vector,
-            square,
-            square,
-        ),
-    )
-    score /= tf.gather(total, level)
-    z_score, z_score_u, mean = z_score / total, z_score_u / total, mean / total
-    mean_x, score_x = mean_x / total, score_x / total
-    mode = -2.0 * (tf.matmul(factor, z_score, transpose_a=True) - mean)
-    root_bar = -2.0 * (blocks.left(tf.transpose(factor), score_x) - mean_x)
-    # cotangent of M = L L' from that of L^-T
-    y_bar = blocks.transpose(blocks.product(lower_inverse, root_bar))
-    mask = tf.constant(np.tril(np.ones((q, q)))[:, :, None])
-    half = 0.5 * tf.where(mask > 0, y_bar, blocks.transpose(y_bar))
-    node_n = -blocks.product_tn(lower_inverse, blocks.product(half, lower_inverse))
-    n_bar = shrunk + node_n
-    return _Direct(
-        value=log_det - 2.0 * tf.reduce_sum(tf.math.log(total) + top),
-        coef=-2.0 * tf.linalg.matvec(x, score, transpose_a=True),
-        factors=[-2.0 * tf.reduce_sum(z_score_u, -1)],
-        curvature=[blocks.left(factor, blocks.right(n_bar, tf.transpose(factor)))],
-        moved=[
-            2.0 * tf.reduce_sum(blocks.product(blocks.right(own, factor), n_bar), -1)
-        ],
-        mode=mode,
-        shrunk=shrunk,
-    )
 
 
 def value(inner, index, data, nodes, coef, means, factors, tol):
@@ -204,7 +112,7 @@ def value(inner, index, data, nodes, coef, means, factors, tol):
     steps = tf.constant(INNER_STEPS, INT)
     end = inner.run(index, data, factors, aux, tf.zeros([2, 1], FLOAT), tol, steps)
     y, trials, w = data["y"], data["trials"], data["weight"]
-    _, weight, _ = inner.likelihood.derivatives(y, trials, end["eta"])
+    _, weight, _ = inner.likelihood(data).derivatives(y, trials, end["eta"])
     matrices = statistics.reduce_matrices(
         inner.structure, index, data["rows"], w * weight
     )
@@ -213,8 +121,8 @@ def value(inner, index, data, nodes, coef, means, factors, tol):
         return end["value"] - end["penalty"] + state["log_det"]
     own, t = matrices["own"][0], factors[0]
     u = end["spherical"][0]
-    found = _quadrature(inner, data, nodes, t, u, coef, own)
-    return found.value + inner.constant(data)
+    found = integrate(inner, data, nodes, t, u, coef, own)
+    return found.value + left_out(inner, data)
 
 
 @functools.cache
@@ -232,7 +140,7 @@ def compiled_value(structure, family, quadrature):
         call,
         [
             index_spec(structure),
-            data_spec(structure),
+            data_spec(structure, family),
             tf.TensorSpec([q, None], FLOAT),
             tf.TensorSpec([None], FLOAT),
             tf.TensorSpec([None], FLOAT),
@@ -243,8 +151,112 @@ def compiled_value(structure, family, quadrature):
     )
 
 
+def _at_mode(inner, index, data, factors, eta):
+    """Rows, kernel and sums at the mode with the linear predictor `eta`."""
+    structure = inner.structure
+    y, trials, w = data["y"], data["trials"], data["weight"]
+    derivatives = inner.likelihood(data).derivatives(y, trials, eta)
+    score, weight, slope = (w * d for d in derivatives)
+    response = weight * (eta - data["offset"]) + score
+    state, effects, scores, _, left, right = inner.solve(
+        index, data, factors, weight, response
+    )
+    posterior = kernel.posterior(structure, index, state, between=True)
+    sums = statistics.reduce_dense(structure, index, data["rows"], score[:, None])
+    z_score = _by_factor(structure, index, sums)
+    rows_ = score, weight, slope
+    return _Mode(*rows_, state, effects, scores, left, right, posterior, z_score)
+
+
+def _direct(inner, data, nodes, factors, coef, end, mode):
+    """Laplace's or quadrature's share that does not come through the mode."""
+    u = end["spherical"]
+    if nodes is not None:
+        own = mode.state["own"][0]
+        found = integrate(inner, data, nodes, factors[0], u[0], coef, own)
+        value = found.value + end["penalty"] + left_out(inner, data)
+        return replace(found, value=value)
+    info_t = _information_t(inner.structure, mode.information, factors)
+    return Direct(
+        value=end["value"] + mode.state["log_det"],
+        coef=-2.0 * tf.linalg.matvec(data["X"], mode.score, transpose_a=True),
+        factors=[
+            -2.0 * tf.matmul(s[:, 0], b, transpose_b=True)
+            for s, b in zip(mode.z_score, u, strict=True)
+        ],
+        curvature=mode.posterior[0],
+        moved=[2.0 * part for part in info_t],
+    )
+
+
+def _gradient(inner, index, data, factors, coef, end, mode, direct):
+    """Total derivatives in beta, in the family's own parameters and in T_r."""
+    structure, x, u = inner.structure, data["X"], end["spherical"]
+    _, _, *between = mode.posterior
+    spread = rows.variance(
+        structure, index, data["rows"], (direct.curvature, *between), signed=True
+    )
+    a = mode.slope * spread
+    sums = statistics.reduce_dense(structure, index, data["rows"], a[:, None])
+    follows, through, _, _ = kernel.project(structure, index, mode.state, sums)
+    z_a = _by_factor(structure, index, sums)
+    by_coef = (
+        direct.coef
+        + 2.0 * RIDGE * coef
+        + tf.linalg.matvec(x, a, transpose_a=True)
+        - sum(
+            tf.reduce_sum(e[:, :-1] * s, [0, 2])
+            for e, s in zip(mode.effects, z_a, strict=True)
+        )
+    )
+    by_factor, follows = [], [e[:, 0] for e in follows]
+    for r, t in enumerate(factors):
+        shift = through[r][:, 0]
+        e = tf.matmul(t, shift, transpose_a=True)
+        if direct.mode is not None:
+            moved = tf.reduce_sum(direct.shrunk * direct.mode[None], 1)
+            e += moved
+            lifted = tf.matmul(t, moved)
+            follows[r] += lifted
+            shift -= tf.reduce_sum(mode.state["own"][0] * lifted[None], 1)
+            solved = blocks.left(tf.transpose(t), mode.scores[0][:, :-1])
+            by_coef -= tf.reduce_sum(solved * direct.mode[:, None], [0, 2])
+        by_factor.append(
+            direct.factors[r]
+            + direct.moved[r]
+            + tf.matmul(shift, u[r], transpose_b=True)
+            + tf.matmul(mode.z_score[r][:, 0], e, transpose_b=True)
+        )
+    by_own = _by_own(inner, data, end["eta"], spread, follows, direct)
+    return by_coef, by_own, by_factor
+
+
+def _by_own(inner, data, eta, spread, follows, direct):
+    """Total derivative in the family's own parameters.
+
+    That of -2 sum l_i, of log|M| through the weights, v_i dW_i, and of the mode, whose
+    derivative is M^-1 Lambda' Z' ds: (Z Lambda e)_i ds_i.
+    """
+    if not data["parameters"]:
+        return None
+    y, trials, w = data["y"], data["trials"], data["weight"]
+    lifted = rows.random_part(inner.structure, data["rows"], follows)
+    lifted = tf.zeros_like(eta) if lifted is None else lifted
+
+    def total(likelihood):
+        score, weight, _ = likelihood.derivatives(y, trials, eta)
+        found = spread * weight + lifted * score
+        if direct.own is None:
+            density = likelihood.log_density(y, trials, eta)
+            found -= 2.0 * (density + likelihood.constant(y, trials))
+        return tf.reduce_sum(w * found)
+
+    found = own_parameters.slope(inner.family, data, total)
+    return found if direct.own is None else found + direct.own
+
+
 def evaluate(inner, index, data, nodes, phi, aux, tol):
-    """Objective, gradient and inverse metric at phi = (beta, theta).
+    """Objective, gradient and inverse metric at phi = (beta, psi, theta).
 
     Parameters
     ----------
@@ -253,7 +265,8 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
     index, data : dict
     nodes : tuple or None
         Quadrature nodes (q, K) and log weights (K,), or None for Laplace.
-    phi : tensor of shape (p + k,)
+    phi : tensor of shape (p + n_own + k,)
+        psi are the family's own parameters.
     aux : dict
         Last solution of the inner problem.
     tol : scalar tensor
@@ -264,126 +277,60 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
         As `optimizers.advance` wants it.
     """
     structure = inner.structure
-    k = sum(covariance.n_parameters(structure))
-    x = data["X"]
-    p = tf.shape(x)[1]
-    coef, theta = phi[:p], tf.ensure_shape(phi[p:], [k])
-    factors = covariance.to_factors(structure, theta)
+    k, p = sum(covariance.n_parameters(structure)), tf.shape(data["X"])[1]
+    theta, data = own_parameters.split(inner.family, data, phi[p:])
+    theta = tf.ensure_shape(theta, [k])
+    coef, factors = phi[:p], covariance.to_factors(structure, theta)
+    one_node, steps = tf.zeros([2, 1], FLOAT), tf.constant(INNER_STEPS, INT)
     start = aux | {"coef": coef}
-    one_node = tf.zeros([2, 1], FLOAT)
-    end = inner.run(
-        index, data, factors, start, one_node, tol, tf.constant(INNER_STEPS, INT)
+    end = inner.run(index, data, factors, start, one_node, tol, steps)
+    mode = _at_mode(inner, index, data, factors, end["eta"])
+    direct = _direct(inner, data, nodes, factors, coef, end, mode)
+    by_coef, by_own, by_factor = _gradient(
+        inner, index, data, factors, coef, end, mode, direct
     )
-    eta, u = end["eta"], end["spherical"]
-    y, trials, w = data["y"], data["trials"], data["weight"]
-    score, weight, slope = (w * d for d in inner.likelihood.derivatives(y, trials, eta))
-    state, effects, scores, _, left, right = inner.solve(
-        index, data, factors, weight, weight * (eta - data["offset"]) + score
-    )
-    own, info, cross, cross_cell, core = kernel.posterior(
-        structure, index, state, between=True
-    )
-    info_t = _information_t(structure, info, factors)
+    by_theta = covariance.pull_back(structure, by_factor)
 
-    # Z's and, once the curvature is known, Z'a
-    z_score = _by_factor(
-        structure,
-        index,
-        statistics.reduce_dense(structure, index, data["rows"], score[:, None]),
-    )
-    if nodes is None:
-        direct = _Direct(
-            value=end["value"] + state["log_det"],
-            coef=-2.0 * tf.linalg.matvec(x, score, transpose_a=True),
-            factors=[
-                -2.0 * tf.matmul(s[:, 0], b, transpose_b=True)
-                for s, b in zip(z_score, u, strict=True)
-            ],
-            curvature=own,
-            moved=[2.0 * part for part in info_t],
-        )
-    else:
-        t = factors[0]
-        direct = _quadrature(inner, data, nodes, t, u[0], coef, state["own"][0])
-        direct = replace(
-            direct, value=direct.value + end["penalty"] + inner.constant(data)
-        )
-
-    spread = rows.variance(
-        structure,
-        index,
-        data["rows"],
-        (direct.curvature, cross, cross_cell, core),
-        signed=True,
-    )
-    a = slope * spread
-    sums = statistics.reduce_dense(structure, index, data["rows"], a[:, None])
-    _, through, _, _ = kernel.project(structure, index, state, sums)
-    z_a = _by_factor(structure, index, sums)
-    gradient_coef = (
-        direct.coef
-        + 2.0 * RIDGE * coef
-        + tf.linalg.matvec(x, a, transpose_a=True)
-        - sum(
-            tf.reduce_sum(e[:, :-1] * s, [0, 2])
-            for e, s in zip(effects, z_a, strict=True)
-        )
-    )
-    d_factors = []
-    for r, t in enumerate(factors):
-        shift = through[r][:, 0]
-        e = tf.matmul(t, shift, transpose_a=True)
-        if direct.mode is not None:
-            moved = tf.reduce_sum(direct.shrunk * direct.mode[None], 1)
-            e += moved
-            lifted = tf.matmul(t, moved)
-            shift -= tf.reduce_sum(state["own"][0] * lifted[None], 1)
-            solved = blocks.left(tf.transpose(t), scores[0][:, :-1])
-            gradient_coef -= tf.reduce_sum(solved * direct.mode[:, None], [0, 2])
-        d_factors.append(
-            direct.factors[r]
-            + direct.moved[r]
-            + tf.matmul(shift, u[r], transpose_b=True)
-            + tf.matmul(z_score[r][:, 0], e, transpose_b=True)
-        )
-
-    lower = tf.linalg.cholesky(left["normal"])
-    newton = tf.linalg.cholesky_solve(lower, right)[:, 0]
+    lower = tf.linalg.cholesky(mode.left["normal"])
+    newton = tf.linalg.cholesky_solve(lower, mode.right)[:, 0]
     contrast = tf.concat([-newton, tf.ones([1], FLOAT)], 0)
-    h = [blocks.combine(s, contrast) for s in scores]
-    terms = covariance_terms(structure, factors, h, info)
+    h = [blocks.combine(s, contrast) for s in mode.scores]
+    terms = covariance_terms(structure, factors, h, mode.information)
+    own = own_parameters.Metric(inner.family, data, end["eta"], by_own)
 
     def inverse():
-        by_coef = 0.5 * tf.linalg.cholesky_solve(lower, tf.eye(p, dtype=FLOAT))
-        by_theta = optimizers.inverse_metric(
+        of_coef = 0.5 * tf.linalg.cholesky_solve(lower, tf.eye(p, dtype=FLOAT))
+        of_theta = optimizers.inverse_metric(
             terms["metric"](), tf.reduce_sum(data["weight"])
         )
-        upper = tf.pad(by_coef, [[0, 0], [0, k]])
-        return tf.concat([upper, tf.pad(by_theta, [[0, 0], [p, 0]])], 0)
+        of_theta = own.beside(of_theta)
+        upper = tf.pad(of_coef, [[0, 0], [0, tf.shape(of_theta)[0]]])
+        return tf.concat([upper, tf.pad(of_theta, [[0, 0], [p, 0]])], 0)
 
     return {
         "value": covariance.in_reach(factors, direct.value),
         "slack": tf.sqrt(end["slack"]),
         "stiffness": tf.zeros([], FLOAT),
-        "gradient": tf.concat(
-            [gradient_coef, covariance.pull_back(structure, d_factors)], 0
-        ),
+        "gradient": tf.concat([by_coef, own.before(by_own, by_theta)], 0),
         "inverse": inverse,
-        "fixed_point": lambda: tf.concat([newton, terms["evidence"]()], 0),
+        "fixed_point": lambda: tf.concat(
+            [newton, own.before(own.step(), terms["evidence"]())], 0
+        ),
         "aux": {
             "coef": coef,
-            "spherical": u,
-            "variance": tf.zeros_like(eta),
-            "eta": eta,
+            "spherical": end["spherical"],
+            "variance": tf.zeros_like(end["eta"]),
+            "eta": end["eta"],
             "memory": end["memory"],
             "turns": aux["turns"] + end["n"],
             "estimates": {
-                "normal": left["normal"],
-                "information": left["alone"],
+                "normal": mode.left["normal"],
+                "information": mode.left["alone"],
                 "means": end["effects"],
-                "posterior": tuple(own),
+                "posterior": tuple(mode.posterior[0]),
                 "factors": factors,
                 "penalty": end["penalty"],
+                "parameters": data["parameters"],
             },
         },
     }
@@ -418,6 +365,7 @@ def _finish(inner, index, data, fun, state, wanted):
         fun, state, lambda out: out["gradient"], wanted, _STEP
     )
     aux, one_node = state["aux"], tf.zeros([2, 1], FLOAT)
+    data = data | {"parameters": aux["estimates"]["parameters"]}
     _, _, weight = inner.terms(data, aux["eta"], aux["variance"], one_node)
     moves, *_ = inner.moves(index, data, aux["estimates"]["factors"], weight)
     return optimizers.summary(state), aux | {"moves": moves}, hessian
@@ -429,7 +377,7 @@ def _parts(structure, family, quadrature):
     q = structure.n_effects[0] if structure.n_effects else 1
     signature = [
         index_spec(structure),
-        data_spec(structure),
+        data_spec(structure, family),
         tf.TensorSpec([q, None], FLOAT),
         tf.TensorSpec([None], FLOAT),
     ]

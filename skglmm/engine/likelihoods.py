@@ -12,10 +12,12 @@ from skglmm.engine.structure import FLOAT
 
 # Values at all nodes that fit into the cache.
 _AT_ONCE = 500_000
+# Size from which Stirling's series is exact to the last digits.
+_STIRLING = 1e3
 
 
-def _mean(terms, mean, variance, nodes):
-    """Means of three functions of eta ~ N(mean, variance).
+def _mean(terms, mean, variance, nodes, n=3):
+    """Means of n functions of eta ~ N(mean, variance).
 
     A node at a time where all at once would not fit into the cache.
     """
@@ -29,7 +31,7 @@ def _mean(terms, mean, variance, nodes):
         _, *sums = tf.while_loop(
             lambda k, *_: k < tf.shape(nodes)[1],
             add,
-            (tf.constant(0), zero, zero, zero),
+            (tf.constant(0), *(zero,) * n),
             parallel_iterations=1,
         )
         return tuple(sums)
@@ -48,6 +50,16 @@ class Likelihood:
     Every method takes the responses y (n,), the number of trials (n,), which most
     families ignore, and the linear predictor.
     """
+
+    def given(self, parameters):
+        """The likelihood at parameters of its own (`Family.parameter_names`).
+
+        Parameters
+        ----------
+        parameters : sequence of tensors
+            Each a number, or of the shape of the linear predictor.
+        """
+        return self
 
     def log_density(self, y, trials, eta):
         """l(eta) without the terms that do not depend on eta."""
@@ -88,6 +100,37 @@ class Likelihood:
         """l, l' and -l'' at once, for a family that can share work between them."""
         score, weight, _ = self.derivatives(y, trials, eta)
         return self.log_density(y, trials, eta), score, weight
+
+
+def slopes(likelihood, parameters, y, trials, eta):
+    """Derivatives of every row's log-likelihood in the parameters of a family's own.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+    parameters : sequence of scalar tensors
+    y, trials : tensors of shape (n,)
+    eta : tensor of shape (..., n)
+
+    Returns
+    -------
+    slopes : tuple of tensors of the shape of eta
+    """
+    by_row = [p + tf.zeros_like(eta) for p in parameters]
+    with tf.GradientTape() as tape:
+        tape.watch(by_row)
+        here = likelihood.given(by_row)
+        total = here.log_density(y, trials, eta) + here.constant(y, trials)
+    return tuple(tape.gradient(total, by_row))
+
+
+def expected_slopes(likelihood, parameters, y, trials, mean, variance, nodes):
+    """Means of `slopes` for eta ~ N(mean, variance), all of shape (n,)."""
+
+    def terms(eta):
+        return slopes(likelihood, parameters, y, trials, eta)
+
+    return _mean(terms, mean, variance, nodes, len(parameters))
 
 
 class Poisson(Likelihood):
@@ -150,10 +193,63 @@ class Binomial(Likelihood):
         return tf.math.log((y + 0.5) / (trials - y + 0.5))
 
 
+class NegativeBinomial(Likelihood):
+    """Counts with a log link, Var = mu + mu^2 / size; psi = log(size).
+
+    l = y eta - (y + size) log(1 + exp(eta) / size), less y log(size) at psi.
+    """
+
+    def given(self, parameters):
+        found = NegativeBinomial()
+        (found._log_size,) = parameters
+        return found
+
+    def log_density(self, y, trials, eta):
+        log_size = self._log_size
+        both = y + tf.exp(log_size)
+        return y * (eta - log_size) - both * tf.math.softplus(eta - log_size)
+
+    def derivatives(self, y, trials, eta):
+        share, rest = tf.sigmoid(eta - self._log_size), tf.sigmoid(self._log_size - eta)
+        both = y + tf.exp(self._log_size)
+        weight = both * share * rest
+        return y - both * share, weight, weight * (rest - share)
+
+    def constant(self, y, trials):
+        return _rising(tf.exp(self._log_size), y) - tf.math.lgamma(y + 1.0)
+
+    def start(self, y, trials):
+        return tf.math.log(y + 0.5)
+
+
+def _rising(size, y):
+    """log(Gamma(size + y) / Gamma(size)), less nothing that rounding would take.
+
+    Where the size is large, by Stirling's series of both.
+    """
+    large = size > _STIRLING
+    some = tf.where(large, tf.ones_like(size), size)
+    direct = tf.math.lgamma(some + y) - tf.math.lgamma(some)
+    much = tf.where(large, size, _STIRLING * tf.ones_like(size))
+    both = much + y
+    series = (
+        y * tf.math.log(much)
+        + (both - 0.5) * tf.math.log1p(y / much)
+        - y
+        + (1.0 / both - 1.0 / much) / 12.0
+        - (1.0 / both**3 - 1.0 / much**3) / 360.0
+    )
+    return tf.where(large, series, direct)
+
+
 def normal_nodes(n):
     """Gauss-Hermite nodes and weights (2, n) for a standard normal variable."""
     x, w = np.polynomial.hermite_e.hermegauss(n)
     return tf.constant(np.stack([x, w / w.sum()]), FLOAT)
 
 
-LIKELIHOODS = {"poisson": Poisson(), "binomial": Binomial()}
+LIKELIHOODS = {
+    "poisson": Poisson(),
+    "binomial": Binomial(),
+    "negative_binomial": NegativeBinomial(),
+}

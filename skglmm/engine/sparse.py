@@ -427,7 +427,7 @@ def compiled_mode(structure, family):
         call,
         [
             index_spec(structure),
-            data_spec(structure),
+            data_spec(structure, family),
             tf.TensorSpec([None], FLOAT),
             tuple(tf.TensorSpec([q, None], FLOAT) for q in structure.n_effects),
             tf.TensorSpec([sum(covariance.n_parameters(structure))], FLOAT),

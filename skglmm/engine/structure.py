@@ -157,8 +157,12 @@ def rows_spec(structure):
     }
 
 
-def data_spec(structure):
-    """Signature of the rows of a generalised model."""
+def data_spec(structure, family=None):
+    """Signature of the rows of a generalised model, and what its family has of its own.
+
+    ``parameters`` are those of a family (`Family.parameter_names`), one tensor each.
+    """
+    n_own = 0 if family is None else len(family.parameter_names)
     return {
         "X": tf.TensorSpec([None, None], FLOAT),
         "y": vector(),
@@ -166,6 +170,7 @@ def data_spec(structure):
         "offset": vector(),
         "weight": vector(),
         "rows": rows_spec(structure),
+        "parameters": (tf.TensorSpec([], FLOAT),) * n_own,
     }
 
 

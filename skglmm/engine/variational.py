@@ -13,9 +13,10 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from skglmm.engine import covariance, optimizers
+from skglmm.engine import covariance, optimizers, own_parameters
 from skglmm.engine.gradient import covariance_terms
 from skglmm.engine.inner import INNER_STEPS, Inner
+from skglmm.engine.likelihoods import expected_slopes
 from skglmm.engine.sparse import SparseInner
 from skglmm.engine.structure import (
     FLOAT,
@@ -34,7 +35,7 @@ _STEP, _EXACT = 0.05, 1e-7
 def initial_aux(structure, inner, index, data):
     """Start of the inner problem: what each row alone suggests."""
     p, n_levels = tf.shape(data["X"])[1], index["n_levels"]
-    eta = inner.likelihood.start(data["y"], data["trials"])
+    eta = inner.likelihood(data).start(data["y"], data["trials"])
     return {
         "coef": tf.zeros([p], FLOAT),
         "spherical": tuple(
@@ -44,11 +45,11 @@ def initial_aux(structure, inner, index, data):
         "eta": eta,
         "memory": inner.blank_memory(index, p),
         "turns": tf.constant(0, INT),
-        "estimates": blank_estimates(structure, index, p),
+        "estimates": blank_estimates(structure, index, p, len(data["parameters"])),
     }
 
 
-def blank_estimates(structure, index, p):
+def blank_estimates(structure, index, p, n_own=0):
     """Zeros in the shape of `estimates`."""
     n_levels = index["n_levels"]
     sizes = list(enumerate(structure.n_effects))
@@ -59,6 +60,7 @@ def blank_estimates(structure, index, p):
         "posterior": tuple(tf.zeros([q, q, n_levels[r]], FLOAT) for r, q in sizes),
         "factors": tuple(tf.zeros([q, q], FLOAT) for _, q in sizes),
         "penalty": tf.zeros([], FLOAT),
+        "parameters": (tf.zeros([], FLOAT),) * n_own,
     }
 
 
@@ -87,9 +89,13 @@ def first_promise(n_warm):
     return tf.where(cold, tf.constant(np.inf, FLOAT), tf.zeros([], FLOAT))
 
 
-def evaluate(inner, index, data, nodes, theta, aux, tol):
-    """Bound, gradient and metric at theta, the inner problem solved."""
+def evaluate(inner, index, data, nodes, point, aux, tol):
+    """Bound, gradient and metric at (psi, theta), the inner problem solved.
+
+    psi are the family's own parameters.
+    """
     structure = inner.structure
+    theta, data = own_parameters.split(inner.family, data, point)
     factors = covariance.to_factors(structure, theta)
     end = inner.run(
         index, data, factors, aux, nodes, tol, tf.constant(INNER_STEPS, INT)
@@ -97,17 +103,19 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
     terms = covariance_terms(
         structure, factors, list(end["scores"]), list(end["information"])
     )
+    by_own = _by_own(inner, data, end, nodes)
+    own = own_parameters.Metric(inner.family, data, end["eta"], by_own)
     return {
         "value": covariance.in_reach(factors, end["value"]),
         "slack": end["slack"],
         "stiffness": 16.0 * tf.add_n([tf.reduce_sum(h * h) for h in end["scores"]])
         if end["scores"]
         else tf.zeros([], FLOAT),
-        "gradient": terms["gradient"],
-        "inverse": lambda: optimizers.inverse_metric(
-            terms["metric"](), tf.reduce_sum(data["weight"])
+        "gradient": own.before(by_own, terms["gradient"]),
+        "inverse": lambda: own.beside(
+            optimizers.inverse_metric(terms["metric"](), tf.reduce_sum(data["weight"]))
         ),
-        "fixed_point": terms["evidence"],
+        "fixed_point": lambda: own.before(own.step(), terms["evidence"]()),
         "aux": {
             "coef": end["coef"],
             "spherical": end["spherical"],
@@ -122,9 +130,20 @@ def evaluate(inner, index, data, nodes, theta, aux, tol):
                 "posterior": end["posterior"],
                 "factors": factors,
                 "penalty": end["penalty"],
+                "parameters": data["parameters"],
             },
         },
     }
+
+
+def _by_own(inner, data, end, nodes):
+    """Derivative of the bound in the family's own parameters, all else at its best."""
+    parameters = data["parameters"]
+    if not parameters:
+        return None
+    family, at = inner.family.likelihood(), (end["eta"], end["variance"], nodes)
+    found = expected_slopes(family, parameters, data["y"], data["trials"], *at)
+    return -2.0 * tf.stack([tf.reduce_sum(data["weight"] * part) for part in found])
 
 
 def _objective(inner, index, data, nodes, tol):
@@ -148,6 +167,7 @@ def _finish(inner, index, data, nodes, fun, state, wanted):
         fun, state, lambda out: out["aux"]["coef"], wanted, _STEP
     )
     aux = state["aux"]
+    data = data | {"parameters": aux["estimates"]["parameters"]}
     _, _, weight = inner.terms(data, aux["eta"], aux["variance"], nodes)
     end = inner.end(index, data, aux, weight)
     moves = end.pop("moves")
@@ -166,15 +186,15 @@ def compiled_solve(structure, family, kept=None, coupled=False):
         state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
         return _finish(inner, index, data, nodes, fun, state, wanted)
 
-    return graph(call, [*_signature(structure), *_options(structure)])
+    return graph(call, [*_signature(structure, family), *_options(structure, family)])
 
 
 @functools.cache
 def compiled_steps(structure, family, kept=None, coupled=False):
     """The same in steps: a state to begin with, one evaluation of it, and the end."""
     inner = inner_of(structure, family, kept, coupled)
-    theta, tol, n_warm, max_iter, wanted = _options(structure)
-    signature = _signature(structure)
+    theta, tol, n_warm, max_iter, wanted = _options(structure, family)
+    signature = _signature(structure, family)
 
     def start(index, data, nodes, theta, n_warm, max_iter):
         return _initial(inner, index, data, theta, n_warm, max_iter)
@@ -196,18 +216,19 @@ def compiled_steps(structure, family, kept=None, coupled=False):
     )
 
 
-def _signature(structure):
+def _signature(structure, family):
     return [
         index_spec(structure),
-        data_spec(structure),
+        data_spec(structure, family),
         tf.TensorSpec([2, None], FLOAT),
     ]
 
 
-def _options(structure):
-    """Signature of theta, tol, n_warm, max_iter and wanted."""
+def _options(structure, family):
+    """Signature of psi and theta, tol, n_warm, max_iter and wanted."""
+    n_own = len(family.parameter_names)
     return [
-        tf.TensorSpec([sum(covariance.n_parameters(structure))], FLOAT),
+        tf.TensorSpec([n_own + sum(covariance.n_parameters(structure))], FLOAT),
         tf.TensorSpec([], FLOAT),
         tf.TensorSpec([], INT),
         tf.TensorSpec([], INT),

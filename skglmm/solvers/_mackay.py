@@ -7,7 +7,7 @@ from scipy import linalg
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skglmm._problem.roots import lower_root
-from skglmm.solvers._base import BaseSolver
+from skglmm.solvers._base import BaseSolver, no_parameters
 
 
 class MacKay(BaseSolver):
@@ -123,6 +123,8 @@ class MacKay(BaseSolver):
                 "noise_variance was given without covariances: give both, or neither "
                 "to have them estimated."
             )
+        if problem.family.parameter_names:
+            return no_parameters(problem.family, "mackay")
         known, linear = self.covariances is not None, problem.family.is_linear
         if known and linear and self.noise_variance is None:
             return (

@@ -4,7 +4,7 @@ from numbers import Integral
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skglmm.solvers._base import BaseSolver
+from skglmm.solvers._base import BaseSolver, no_parameters
 
 
 class MCEM(BaseSolver):
@@ -112,6 +112,8 @@ class MCEM(BaseSolver):
                 "take long for each: use 'vi', 'laplace' or 'mackay', which maximise "
                 "the same likelihood."
             )
+        if problem.family.parameter_names:
+            return no_parameters(problem.family, "mcem")
         if linear and self.sampler not in ("auto", "exact"):
             return (
                 f"sampler={self.sampler!r} is for counts and binary outcomes: the "

@@ -1,0 +1,61 @@
+"""Counts that vary more than Poisson variables."""
+
+import numpy as np
+from scipy.special import xlogy
+
+from skglmm._families.counts import LARGEST_MEAN, Poisson
+from skglmm._families.mixed_counts import NegativeCounts, quantile
+
+# Sizes that a search begins from.
+_LEAST, _MOST = 0.1, 100.0
+
+
+class NegativeBinomial(Poisson):
+    """Counts with a gamma-distributed rate and the log link: Var = mu + mu^2 / size."""
+
+    name, words = "negative_binomial", "negative binomial"
+    parameter_names = ("dispersion",)
+
+    @property
+    def _size(self):
+        return float(np.exp(self.parameters[0]))
+
+    def first_parameters(self, y, trials, weight):
+        """Log of the size that has the moments of the responses."""
+        mean = np.average(y, weights=weight)
+        excess = np.average((y - mean) ** 2, weights=weight) - mean
+        size = mean**2 / max(excess, mean**2 / _MOST)
+        return np.log([np.clip(size, _LEAST, _MOST)])
+
+    def natural(self, parameters):
+        """The size, exp(psi)."""
+        size = np.exp(parameters)
+        return size, size
+
+    def latent_variance(self, mean, noise_variance):
+        """log(1 + 1 / mean + 1 / size), that of a lognormal with the same moments."""
+        return np.log1p(1.0 / mean + 1.0 / self._size) if mean else np.inf
+
+    def variance(self, eta, variance, size):
+        """That of a Poisson variable, and E[mu^2] / size."""
+        with np.errstate(over="ignore"):
+            more = np.exp(2.0 * (eta + variance)) / self._size
+        return super().variance(eta, variance, size) + more
+
+    def quantile(self, probability, eta, variance, size):
+        """That of a negative binomial variable with lognormal mean."""
+        return quantile(NegativeCounts(self._size), probability, eta, variance)
+
+    def sample(self, eta, size, random):
+        """Poisson variables whose means are gamma variables."""
+        rate = random.gamma(self._size, 1.0 / self._size, eta.shape)
+        with np.errstate(over="ignore"):
+            mean = np.minimum(rate * np.exp(eta), LARGEST_MEAN)
+        return random.poisson(mean)
+
+    def deviance(self, y, mean, trials):
+        """2 (y log(y / mu) - (y + size) log((y + size) / (mu + size)))."""
+        some = np.where((mean > 0.0) & (mean < np.inf), mean, 1.0)
+        both = (y + self._size) * np.log1p((y - mean) / (mean + self._size))
+        deviance = 2.0 * (xlogy(y, y / some) - both)
+        return np.where((mean == 0.0) & (y > 0.0), np.inf, deviance)
