@@ -90,16 +90,10 @@ class SummaryMixin:
         Intercept    1527.5      19.38     78.8
         """
         check_is_fitted(self)
-        facts = self._fitted.facts
+        return self._summarized()
+
+    def _summarized(self):
         family = family_of(self)
-        fixed_effects = self.fixed_effects_.copy()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            fixed_effects["z_value"] = (
-                fixed_effects["estimate"] / fixed_effects["std_error"]
-            )
-        n_levels = {
-            t.name: len(self.random_effects_[t.name]) for t in self._fitted.terms
-        }
         return Summary(
             estimator=type(self).__name__,
             family=family.words or family.name,
@@ -109,9 +103,9 @@ class SummaryMixin:
             log_likelihood_method=self.log_likelihood_method_,
             aic=self.aic_,
             bic=self.bic_,
-            n_rows=facts.n_rows,
-            n_levels=n_levels,
-            fixed_effects=fixed_effects,
+            n_rows=self._fitted.facts.n_rows,
+            n_levels=self._n_levels(),
+            fixed_effects=_with_z_value(self.fixed_effects_),
             variance_components=self.variance_components_,
             variance_partition=self._variance_partition(),
             overdispersion=self._overdispersion(),
@@ -123,6 +117,9 @@ class SummaryMixin:
                 if COVARIANCES[t.covariance].independent
             ),
         )
+
+    def _n_levels(self):
+        return {t.name: len(self.random_effects_[t.name]) for t in self._fitted.terms}
 
     def _variance_partition(self):
         facts = self._fitted.facts
@@ -142,8 +139,8 @@ class SummaryMixin:
     def _overdispersion(self):
         if family_of(self).is_linear:
             return ()
-        levels = {t.name: len(self.random_effects_[t.name]) for t in self._fitted.terms}
-        return tuple(n for n, k in levels.items() if k >= self._fitted.facts.n_rows)
+        n_rows = self._fitted.facts.n_rows
+        return tuple(name for name, n in self._n_levels().items() if n >= n_rows)
 
     def _notes(self):
         facts = self._fitted.facts
@@ -447,6 +444,13 @@ def _share(part, whole):
 
 def _listed(names):
     return ", ".join(repr(str(name)) for name in names)
+
+
+def _with_z_value(fixed_effects):
+    fixed_effects = fixed_effects.copy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = fixed_effects["estimate"] / fixed_effects["std_error"]
+    return fixed_effects.assign(z_value=ratio)
 
 
 def _target(model):

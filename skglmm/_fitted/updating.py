@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -96,30 +97,25 @@ class UpdateMixin:
         at_population, special = self._rows(X, groups, "population")
         trials = special.get("trials")
         messages = family_of(self).check(y, trials, np.arange(len(y)))
-        scale = np.sqrt(getattr(self, "noise_variance_", 1.0))
-        offset, parts = at_population.mean() + self._part_of_levels(table, labels), []
+        met = self._meet(table, labels, messages)
+        if messages:
+            warn(sentences(messages))
+        offset = at_population.mean() + self._part_of_levels(table, labels)
+        found = self._condition(met, y, offset, weight, trials)
+        return self._with_effects(met, found)
+
+    def _meet(self, table, labels, messages):
+        """Levels of each factor in new rows; what is doubtful joins the messages."""
+        met = []
         for term, columns in zip(self._fitted.terms, labels, strict=True):
             known, doubts = self.random_effects_[term.name].index, []
             codes, levels, place = extend(known, columns, term.name, doubts)
             messages += [f"the factor {term.name!r}: {doubt}" for doubt in doubts]
-            prior = self._priors(term.name, place)
-            z = row_values(term, lambda at: table.numeric([at])[:, 0], len(y))
-            z = np.ones((len(y), 1)) if z is None else z
-            offset += np.einsum("ij,ij->i", z, prior[0][codes])
-            whitened = np.einsum("ij,ijk->ik", z, prior[1][codes]) / scale
-            parts.append((term, codes, levels, place, prior, whitened))
-        if messages:
-            warn(sentences(messages))
-        found = self._condition(parts, y, offset, weight, trials, scale)
-        model = copy.deepcopy(self)
-        model.__dict__.pop("random_effects_draws_", None)
-        for (term, _, levels, place, (mean, half), _), (u, covariance) in zip(
-            parts, found, strict=True
-        ):
-            b = mean + np.einsum("jik,jk->ji", half, u)
-            blocks = half @ covariance @ np.swapaxes(half, 1, 2)
-            model._replace_effects(term.name, levels, place, b, blocks)
-        return model
+            mean, half = self._priors(term.name, place)
+            z = row_values(term, lambda at: table.numeric([at])[:, 0], table.n_rows)
+            z = np.ones((table.n_rows, 1)) if z is None else z
+            met.append(_Met(term.name, codes, levels, place, mean, half, z))
+        return met
 
     def _priors(self, name, place):
         """Means (J, q) and roots (J, q, q) of what is known of levels."""
@@ -131,11 +127,17 @@ class UpdateMixin:
         )
         return mean, root(blocks)
 
-    def _condition(self, parts, y, offset, weight, trials, scale):
-        """Means and covariances of the whitened effects, by user level."""
+    def _condition(self, met, y, offset, weight, trials):
+        """Means and covariances of the whitened effects, by user level.
+
+        The offset is the linear predictor of each row but for its random part.
+        """
+        offset = sum((factor.expected() for factor in met), offset)
+        scale = np.sqrt(getattr(self, "noise_variance_", 1.0))
+        whitened = [factor.whitened() / scale for factor in met]
         factors = [
-            Factor(codes, len(levels), z.shape[1], False)
-            for _, codes, levels, *_, z in parts
+            Factor(factor.codes, len(factor.levels), z.shape[1], False)
+            for factor, z in zip(met, whitened, strict=True)
         ]
         design = build_design(factors, advice="Give fewer rows at a time.")
         engine = design.plan.chain + design.plan.core
@@ -144,18 +146,28 @@ class UpdateMixin:
         problem = Problem(
             design=design,
             border=design.rows(target[:, None]),
-            z=tuple(design.rows(parts[r][-1]) for r in engine),
+            z=tuple(design.rows(whitened[r]) for r in engine),
             weight=design.rows(weight),
             family=family_of(self),
             offset=None if linear else design.rows(offset),
             trials=None if trials is None else design.rows(trials),
         )
         means, posteriors = self.solver_.posterior(problem)
-        out = [None] * len(parts)
+        out = [None] * len(met)
         for at, r in enumerate(engine):
             u, block = design.to_user(at, means[at]), design.to_user(at, posteriors[at])
             out[r] = u.T, np.moveaxis(block, -1, 0)
         return out
+
+    def _with_effects(self, met, found):
+        """A copy of this model with what was found of levels, whitened, in it."""
+        model = copy.deepcopy(self)
+        model.__dict__.pop("random_effects_draws_", None)
+        for factor, (u, covariance) in zip(met, found, strict=True):
+            b = factor.mean + np.einsum("jik,jk->ji", factor.half, u)
+            blocks = factor.half @ covariance @ np.swapaxes(factor.half, 1, 2)
+            model._replace_effects(factor.name, factor.levels, factor.place, b, blocks)
+        return model
 
     def _replace_effects(self, name, levels, place, b, blocks):
         """Put effects of levels in the place of old ones, or behind them."""
@@ -180,3 +192,38 @@ class UpdateMixin:
             shifts = np.concatenate([shifts, blank])
             shifts[place[old]] = 0.0
             self._fitted.shifts[name] = shifts
+
+
+@dataclass(frozen=True)
+class _Met:
+    """Levels of a factor in new rows, and what is known of them before.
+
+    Parameters
+    ----------
+    name : str
+    codes : ndarray of int of shape (n_rows,)
+        Level of each row.
+    levels : Index of length J
+    place : ndarray of int of shape (J,)
+        Where the level stands among those of the fit, or -1.
+    mean : ndarray of shape (J, q)
+    half : ndarray of shape (J, q, q)
+        Root of the prior covariance.
+    z : ndarray of shape (n_rows, q)
+    """
+
+    name: str
+    codes: np.ndarray
+    levels: pd.Index
+    place: np.ndarray
+    mean: np.ndarray
+    half: np.ndarray
+    z: np.ndarray
+
+    def expected(self):
+        """Random part (n_rows,) at the prior means."""
+        return np.einsum("ij,ij->i", self.z, self.mean[self.codes])
+
+    def whitened(self):
+        """Values (n_rows, q) of the columns for effects whose prior is N(0, I)."""
+        return np.einsum("ij,ijk->ik", self.z, self.half[self.codes])
