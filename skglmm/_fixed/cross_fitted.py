@@ -7,6 +7,7 @@ import numpy as np
 
 from skglmm._families import Family
 from skglmm._fixed.trainers import Known
+from skglmm._problem.coding import least_squares
 from skglmm._problem.outcome import Outcome
 from skglmm._problem.random_part import random_part, random_variance
 
@@ -52,6 +53,12 @@ class Data:
                 inside = folds == fold
                 yield np.flatnonzero(inside), np.flatnonzero(~inside)
 
+    def fold_of_level(self, n_levels):
+        """Fold (n_repeats, n_levels) of each level of the factor that is held out."""
+        folds = np.empty((len(self.folds), n_levels), dtype=np.intp)
+        folds[:, self.units] = self.folds
+        return folds
+
     def cross_fitted(self, own):
         """Predictions f (n_rows,) for each row by models that have not seen it.
 
@@ -80,7 +87,7 @@ class Data:
         return f, levels
 
 
-def alternate(part, features, problem, y, solver, center):
+def alternate(part, features, problem, y, solver):
     r"""Fixed part and random effects, one given the other, until neither gains.
 
     The objective is -2 times the marginal log-likelihood of all rows with the
@@ -107,8 +114,6 @@ def alternate(part, features, problem, y, solver, center):
         With an intercept, or nothing, as its fixed columns.
     y : ndarray of shape (n_rows,)
     solver : BaseSolver
-    center : callable
-        Writes a target less its least-squares fit into a border, returns the fit.
 
     Returns
     -------
@@ -122,35 +127,17 @@ def alternate(part, features, problem, y, solver, center):
         Content of `FittedPart`, with the number of the factor and the folds of its
         levels in the order of the design.
     """
-    random = np.random.RandomState(problem.seed)
-    repeats = [
-        assign_folds(problem.design.factors, problem.weight, part.n_folds, random)
-        for _ in range(part.n_repeats)
-    ]
-    _, units, held_out = repeats[0]
-    folds = np.stack([repeat[0] for repeat in repeats])
-    data = Data(
-        features=features,
-        family=problem.family,
-        y=y,
-        weight=problem.weight,
-        offset=problem.offset,
-        trials=problem.trials,
-        folds=folds,
-        units=units,
-        aligned=problem.border.shape[1] > 1,
-        random=random,
-    )
+    data, held_out = _divide(part, features, problem, y)
     models = part.begin(data)
     zero = np.zeros(len(y)), np.zeros(len(y))
-    rows = list(data.fold_rows())
-    known = Known(zero, [zero] * len(rows))
+    apart = [inside for inside, _ in data.fold_rows()]
+    known = Known(zero, [zero] * len(apart))
     history, best, words = [], None, ""
     enough = part.tol * problem.weight.sum()
     for _ in range(part.max_iter):
         own = models.step(known)
         f, levels = data.cross_fitted(own)
-        current, origin = _given(problem, y, f, center)
+        current, origin = _given(problem, y, f)
         solution = solver.solve(current)
         objective = -2.0 * solution.log_likelihood
         if not np.isfinite(objective):
@@ -164,34 +151,54 @@ def alternate(part, features, problem, y, solver, center):
             break
         problem = replace(problem, start=_factors(solution, 1e-3))
         intercept = current.border[:, :-1] @ (solution.coef + origin)
-        given = [
-            _conditional(problem, solver, solution, y, values + level + intercept, at)
-            for (at, _), values, level in zip(rows, own, levels, strict=True)
-        ]
-        variance = random_variance(problem, solution.posteriors)
-        given.append((random_part(problem, solution.means), variance))
+        fits = [p + level + intercept for p, level in zip(own, levels, strict=True)]
+        given = _expect(problem, solver, solution, y, fits, apart)
         *given, by_all = [(mean + intercept, variance) for mean, variance in given]
         known = Known(by_all, given)
     else:
-        words = part.max_iter > 1 and (
-            f"-2 log-likelihood still fell by {gain:.3g} in the last of "
-            f"{part.max_iter} alternations of fixed part and random effects: give "
-            f"{type(part).__name__} a larger max_iter or tol"
-        )
+        words = _unsettled(part, gain)
     _, solution, origin, f, fitted = best
-    solution = replace(
-        solution,
-        history=np.array(history),
-        n_iter=len(history),
-    )
+    solution = replace(solution, history=np.array(history), n_iter=len(history))
     if words and solution.converged:
         solution = solution.ended(Outcome.UNSETTLED, words)
     if held_out is not None:
         n_levels = problem.design.factors[held_out].n_levels
-        of_level = np.empty((len(folds), n_levels), dtype=np.intp)
-        of_level[:, units] = folds
-        fitted |= {"factor": held_out, "fold_of_level": of_level}
+        fitted |= {"factor": held_out, "fold_of_level": data.fold_of_level(n_levels)}
     return solution, origin, f, fitted
+
+
+def _divide(part, features, problem, y):
+    """`Data` with the folds of its rows, and the factor whose levels are held out."""
+    random = np.random.RandomState(problem.seed)
+    repeats = [
+        assign_folds(problem.design.factors, problem.weight, part.n_folds, random)
+        for _ in range(part.n_repeats)
+    ]
+    _, units, held_out = repeats[0]
+    data = Data(
+        features=features,
+        family=problem.family,
+        y=y,
+        weight=problem.weight,
+        offset=problem.offset,
+        trials=problem.trials,
+        folds=np.stack([folds for folds, _, _ in repeats]),
+        units=units,
+        aligned=problem.border.shape[1] > 1,
+        random=random,
+    )
+    return data, held_out
+
+
+def _unsettled(part, gain):
+    """What to say of alternations that were not enough; nothing of a single one."""
+    if part.max_iter == 1:
+        return ""
+    return (
+        f"-2 log-likelihood still fell by {gain:.3g} in the last of "
+        f"{part.max_iter} alternations of fixed part and random effects: give "
+        f"{type(part).__name__} a larger max_iter or tol"
+    )
 
 
 def assign_folds(factors, weight, n_folds, random):
@@ -236,6 +243,20 @@ def assign_folds(factors, weight, n_folds, random):
     return of_level[units], units, held_out
 
 
+def _expect(problem, solver, solution, y, fits, apart):
+    """Means and variances of the random part of each row.
+
+    One pair for each model, given its `fits` and without the rows that it has stood
+    `apart` from; the last is that of all rows.
+    """
+    given = [
+        _conditional(problem, solver, solution, y, f, held_out)
+        for f, held_out in zip(fits, apart, strict=True)
+    ]
+    variance = random_variance(problem, solution.posteriors)
+    return [*given, (random_part(problem, solution.means), variance)]
+
+
 def _conditional(problem, solver, solution, y, f, held_out):
     """Random part of each row given f and the covariances, from the other rows."""
     linear = problem.family.is_linear
@@ -256,13 +277,13 @@ def _conditional(problem, solver, solution, y, f, held_out):
     return random_part(problem, means), variance
 
 
-def _given(problem, y, f, center):
+def _given(problem, y, f):
     """The problem with the fixed part known, and the origin of its coefficients."""
     if not problem.family.is_linear:
         offset = f if problem.offset is None else problem.offset + f
         return replace(problem, offset=offset), 0.0
     border = problem.border.copy()
-    origin = center(y - f, border, problem.weight)
+    origin = least_squares(y - f, border, problem.weight)
     return replace(problem, border=border), origin
 
 

@@ -12,7 +12,6 @@ from skglmm._fixed.parts import describe
 from skglmm._fixed.pooling import Imputed
 from skglmm._problem.coding import (
     FixedCoding,
-    least_squares,
     linear_variance,
     row_variance,
 )
@@ -132,7 +131,6 @@ class WithGaps:
             working.columns,
             solver,
             self.fit_intercept,
-            least_squares,
         )
         return Estimate(solution, coding, 0.0, columns=columns, border=border)
 
@@ -154,7 +152,7 @@ class CrossFitted:
         design = problem.design
         features = take(inputs.features, design.rows(inputs.rows))
         solution, origin, f, fitted = alternate(
-            self.part, features, problem, working.y, solver, least_squares
+            self.part, features, problem, working.y, solver
         )
         held_out = fitted.get("factor")
         if held_out is not None:

@@ -9,7 +9,7 @@ from skglmm._families import FAMILIES
 from skglmm._fixed.column_model import _DETERMINED, patterns
 from skglmm._fixed.latent import Normal, Other
 from skglmm._fixed.pooling import _Pool
-from skglmm._problem.coding import code_fixed
+from skglmm._problem.coding import code_fixed, least_squares
 from skglmm._problem.design import Factor, build_design
 from skglmm._problem.outcome import Outcome
 from skglmm._problem.problem import Problem
@@ -21,7 +21,7 @@ _BURN_IN, _FEWEST, _MOST = 20, 60, 480
 _TOL = 1e-4
 
 
-def impute(problem, y, X, solver, fit_intercept, center):
+def impute(problem, y, X, solver, fit_intercept):
     r"""Estimates that take missing values of the columns as further unknowns.
 
     The columns with gaps are normal given the complete ones, with a mean :math:`\mu`
@@ -54,8 +54,6 @@ def impute(problem, y, X, solver, fit_intercept, center):
         Fixed columns, with NaN.
     solver : BaseSolver
     fit_intercept : bool
-    center : callable
-        Writes a target less its least-squares fit into a border, returns the fit.
 
     Returns
     -------
@@ -75,19 +73,14 @@ def impute(problem, y, X, solver, fit_intercept, center):
     .. [3] Rubin, D. B. (1987). Multiple Imputation for Nonresponse in Surveys. Wiley.
     """
     solver = clone(solver).set_params(tol=max(solver.tol, _TOL))
-    columns = _Columns(X, problem, solver, center)
+    columns = _Columns(X, problem, solver)
     random = np.random.RandomState(problem.seed)
     pool, turn, enough, first = None, 0, _FEWEST, int(fit_intercept)
     while True:
         border, coding = code_fixed(columns.completed, problem.weight, fit_intercept)
         problem = replace(problem, border=border)
-        solution, drawn = _turn(problem, y, solver, random, center)
-        if solution.cross is None and problem.design.factors:
-            raise ValueError(
-                "missing='model' has to know how the random effects move with the "
-                f"fixed ones, which {solver!r} leaves out: use solver='vi', 'laplace' "
-                "or 'mackay'."
-            )
+        solution, drawn = _turn(problem, y, solver, random)
+        _check_moves(solution, problem, solver)
         turn += 1
         interrupted = solution.outcome is Outcome.INTERRUPTED
         if pool is None and (turn > _BURN_IN or interrupted):
@@ -110,13 +103,23 @@ def impute(problem, y, X, solver, fit_intercept, center):
     return pool.solution(), pool.border, pool.coding, pool.imputed()
 
 
+def _check_moves(solution, problem, solver):
+    """Refuse a solver that does not say how random effects move with fixed ones."""
+    if solution.cross is None and problem.design.factors:
+        raise ValueError(
+            "missing='model' has to know how the random effects move with the "
+            f"fixed ones, which {solver!r} leaves out: use solver='vi', 'laplace' "
+            "or 'mackay'."
+        )
+
+
 class _Columns:
     """The table whose gaps are drawn again and again."""
 
-    def __init__(self, X, problem, solver, center):
+    def __init__(self, X, problem, solver):
         holes = np.isnan(X)
         self._weight, self._center = problem.weight, np.nanmean(X, axis=0)
-        self._solver, self._take_off = solver, center
+        self._solver = solver
         away = X - self._center
         spread = np.sqrt(np.nanmean(away**2, axis=0))
         constant = np.nanmin(X, axis=0) == np.nanmax(X, axis=0)
@@ -211,9 +214,7 @@ class _Columns:
             reml=True,
             start=self._starts[j],
         )
-        solution, drawn = _turn(
-            problem, design.rows(values), self._solver, random, self._take_off
-        )
+        solution, drawn = _turn(problem, design.rows(values), self._solver, random)
         if solution.noise_variance < _DETERMINED:
             raise ValueError(
                 "A column with missing values is a linear combination of other fixed "
@@ -247,18 +248,18 @@ class _Drawn:
     start: tuple
 
 
-def _turn(problem, y, solver, random, center):
+def _turn(problem, y, solver, random):
     """`Solution` for a completed table, and a draw given its variances."""
     if not problem.family.is_linear:
         return _working_turn(problem, y, solver, random)
-    origin = center(y, problem.border, problem.weight)
+    origin = least_squares(y, problem.border, problem.weight)
     solution = solver.solve(problem)
     noise = solution.noise_variance
     roots = tuple(map(covariance_root, solution.covariances))
     start = _off_zero(roots, noise)
     left = max(problem.weight.sum() - len(solution.coef), 1.0)
     noise *= left / random.chisquare(left)
-    coef, part = _draw(problem, y, roots, noise, random, solver.device, center)
+    coef, part = _draw(problem, y, roots, noise, random, solver.device, least_squares)
     solution = replace(solution, coef=solution.coef + origin)
     return solution, _Drawn(coef, part, noise, start)
 
@@ -318,6 +319,8 @@ def _draw(problem, y, roots, noise, random, device, center):
     random : RandomState
     device : str
     center : callable
+        Writes a target less the fit to it that it returns into the border:
+        `least_squares`, or `_as_it_is` where the columns are not orthonormal.
 
     Returns
     -------
