@@ -84,13 +84,10 @@ def ascend(
     watch : Progress or None
         Who wants to know of every expectation.
     """
-    p, history, settled = coordinates.p, [], []
-    rank = max(np.linalg.matrix_rank(covariance), 1)
+    history, settled, best, scale = [], [], None, 1.0
     largest = _GROWTH * max(sampler.n_draws, 16)
-    best, scale = None, 1.0
     noise = np.full(covariance.shape, np.nan)
-    outcome, advice = Outcome.SPENT, ""
-    words = f"max_iter={solver.max_iter} iterations were not enough"
+    ending = _spent(solver)
     for _ in range(solver.max_iter):
         coef, roots = coordinates.split(phi)
         try:
@@ -100,68 +97,39 @@ def ascend(
         except KeyboardInterrupt:
             if watch is None:
                 raise
-            outcome, words = Outcome.INTERRUPTED, ""
+            ending = _Ending(Outcome.INTERRUPTED)
             break
-        worth = found.effective * sampler.n_draws
-        if worth < _FEWEST:
+        if found.effective * sampler.n_draws < _FEWEST:
             if found.effective >= _EFFECTIVE:
                 sampler.grow()
                 continue
-            outcome = Outcome.NOISY
-            words = (
-                f"{sampler.n_draws} draws from the approximation are worth only "
-                f"{worth:.1f} from the posterior"
-            )
-            advice = "Use sampler='hmc', or more n_samples"
+            ending = _too_few(sampler, found)
             break
-        score, noise = scores(coordinates, roots, found)
-        score[:p] -= ridge * coef
-        step = covariance @ score
-        decrement, error = score @ step, np.trace(covariance @ noise)
-        history.append(decrement)
-        swamped = decrement <= max(_SWAMPED * error, _NEGLIGIBLE)
-        finished = decrement <= max(_FINISHED * error, _NEGLIGIBLE)
-        finished |= best is not None and decrement > 0.5 * best["decrement"]
-        if swamped and (finished or not sampler.steady):
-            settled.append((phi + step, sampler.n_draws, noise))
+        here = _newton(coordinates, covariance, ridge, phi, found)
+        noise = here.noise
+        history.append(here.decrement)
+        if here.swamped and (here.finishes(best) or not sampler.steady):
+            settled.append((phi + here.step, sampler.n_draws, noise))
             phi, noise = averaged(settled)
-            share = np.sqrt(np.trace(covariance @ noise) / rank)
+            share = _share_of_errors(covariance, noise)
             if share <= solver.tol:
-                outcome, words = Outcome.CONVERGED, ""
+                ending = _Ending(Outcome.CONVERGED)
                 break
             if 2 * sampler.n_draws > largest:
-                outcome = Outcome.NOISY
-                words = (
-                    f"the Monte Carlo error is still {share:.2g} standard errors after "
-                    f"{sampler.n_draws} draws (tol={solver.tol:g})"
-                )
-                advice = "Give the solver more n_samples, or a larger tol"
+                ending = _too_noisy(sampler, solver, share)
                 break
             sampler.grow()
             best, scale = None, 1.0
-            continue
-        if best is not None and decrement > best["decrement"] and not swamped:
+        elif best is not None and here.worse_than(best):
             scale *= 0.5
             if scale >= _SHORTEST:
-                phi = best["phi"] + scale * best["step"]
+                phi = best.phi + scale * best.step
             else:
-                # the closed step of EM, slower and safe
-                coef, roots = coordinates.split(best["phi"])
-                coef = coef + np.linalg.solve(information, best["score"][:p])
-                phi = coordinates.join(coef, coordinates.closed(roots, best["squares"]))
+                phi = _closed_step(coordinates, information, best)
                 best, scale = None, 1.0
-            continue
-        length = np.max(np.abs(step[p:]) / _room(phi[p:]), initial=0.0)
-        step *= min(1.0, _LONGEST / max(length, 1e-300))
-        best = {
-            "phi": phi,
-            "step": step,
-            "score": score,
-            "squares": found.squares,
-            "decrement": decrement,
-        }
-        scale = 1.0
-        phi = phi + step
+        else:
+            best, scale = here.shortened(coordinates.p), 1.0
+            phi = phi + best.step
     if settled:
         phi, noise = averaged(settled)
     return End(
@@ -169,11 +137,111 @@ def ascend(
         noise,
         len(history),
         np.array(history),
-        outcome,
-        words,
-        advice,
+        ending.outcome,
+        ending.words,
+        ending.advice,
         sampler.n_draws,
     )
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """Why the iteration ends; see `End`."""
+
+    outcome: Outcome
+    words: str = ""
+    advice: str = ""
+
+
+def _spent(solver):
+    words = f"max_iter={solver.max_iter} iterations were not enough"
+    return _Ending(Outcome.SPENT, words)
+
+
+def _too_few(sampler, found):
+    worth = found.effective * sampler.n_draws
+    return _Ending(
+        Outcome.NOISY,
+        f"{sampler.n_draws} draws from the approximation are worth only "
+        f"{worth:.1f} from the posterior",
+        "Use sampler='hmc', or more n_samples",
+    )
+
+
+def _too_noisy(sampler, solver, share):
+    return _Ending(
+        Outcome.NOISY,
+        f"the Monte Carlo error is still {share:.2g} standard errors after "
+        f"{sampler.n_draws} draws (tol={solver.tol:g})",
+        "Give the solver more n_samples, or a larger tol",
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step that an expectation suggests, and what it promises.
+
+    Parameters
+    ----------
+    phi, step, score : ndarray of shape (p + k,)
+        Where it begins, how far it goes and the score there.
+    noise : ndarray of shape (p + k, p + k)
+        Covariance of the Monte Carlo error of the score.
+    squares : tuple of ndarray of shape (q, q)
+        Expected sums of u u' over levels.
+    decrement, error : float
+        Decrease of -2 log-likelihood that it promises, and that noise alone would.
+    """
+
+    phi: np.ndarray
+    step: np.ndarray
+    score: np.ndarray
+    noise: np.ndarray
+    squares: tuple
+    decrement: float
+    error: float
+
+    @property
+    def swamped(self):
+        """Whether noise alone could promise as much."""
+        return self.decrement <= max(_SWAMPED * self.error, _NEGLIGIBLE)
+
+    def finishes(self, best):
+        """Whether a step after the best one so far, if any, would gain nothing."""
+        finished = self.decrement <= max(_FINISHED * self.error, _NEGLIGIBLE)
+        return finished or (best is not None and self.decrement > 0.5 * best.decrement)
+
+    def worse_than(self, best):
+        return self.decrement > best.decrement and not self.swamped
+
+    def shortened(self, p):
+        """The step at a length at which no variance falls to nothing."""
+        room = _room(self.phi[p:])
+        length = np.max(np.abs(self.step[p:]) / room, initial=0.0)
+        return replace(self, step=self.step * min(1.0, _LONGEST / max(length, 1e-300)))
+
+
+def _newton(coordinates, covariance, ridge, phi, found):
+    """The Newton step from phi, by what was found there."""
+    coef, roots = coordinates.split(phi)
+    score, noise = scores(coordinates, roots, found)
+    score[: coordinates.p] -= ridge * coef
+    step = covariance @ score
+    decrement, error = score @ step, np.trace(covariance @ noise)
+    return _Step(phi, step, score, noise, found.squares, decrement, error)
+
+
+def _closed_step(coordinates, information, best):
+    """Where the closed step of EM leads from the best point, slower and safe."""
+    coef, roots = coordinates.split(best.phi)
+    coef = coef + np.linalg.solve(information, best.score[: coordinates.p])
+    return coordinates.join(coef, coordinates.closed(roots, best.squares))
+
+
+def _share_of_errors(covariance, noise):
+    """Monte Carlo error of the estimates, in standard errors."""
+    rank = max(np.linalg.matrix_rank(covariance), 1)
+    return np.sqrt(np.trace(covariance @ noise) / rank)
 
 
 def _room(entries):
