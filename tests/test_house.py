@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import skglmm
+from skglmm import datasets
 
 ROOT = Path(skglmm.__file__).parent
 # From the ground up: nothing imports what stands behind it. A solver imports its loop
@@ -33,10 +34,10 @@ FILES = {
     if path != ROOT / "__init__.py"
 }
 # Lines of a function and of a file, docstrings included, and functions longer so far.
+# What the public functions of the data sets document is longer than what they do: of
+# these the docstring is left out.
 LONGEST_FUNCTION, LONGEST_FILE = 80, 600
 LONG_FUNCTIONS = {
-    "skglmm.datasets._house_prices.make_house_prices": 110,
-    "skglmm.datasets._mixed_regression.make_mixed_regression": 206,
     "skglmm.engine.inner.run": 154,
     "skglmm.engine.kernel.factorize": 94,
     "skglmm.engine.kernel.posterior": 112,
@@ -107,6 +108,9 @@ def test_functions_and_files_are_short():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 lines = node.end_lineno - node.lineno + 1
+                if layer(module) == "datasets" and node.name in datasets.__all__:
+                    documented = node.body[0]
+                    lines -= documented.end_lineno - documented.lineno + 1
                 functions[f"{module}.{node.name}"] = lines
     long = {name: n for name, n in functions.items() if n > LONGEST_FUNCTION}
     assert set(long) <= set(LONG_FUNCTIONS)

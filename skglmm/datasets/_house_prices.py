@@ -87,20 +87,9 @@ def make_house_prices(
     check_scalar(noise, "noise", Real, min_val=0.0)
     check_scalar(missing, "missing", Real, min_val=0.0, max_val=1.0)
     rng = _generator(random_state)
-    share = np.exp(1.3 * rng.standard_normal(n_zips))
-    code = rng.choice(n_zips, n_samples, p=share / share.sum())
-    center = rng.uniform(1.0, 25.0, n_zips)
+    code, center = _draw_zips(rng, n_samples, n_zips)
     b = zip_std * rng.standard_normal(n_zips)
-
-    area = np.exp(np.log(130.0) + 0.4 * rng.standard_normal(n_samples))
-    rooms = np.maximum(1, np.round(area / 28.0 + rng.standard_normal(n_samples)))
-    values = {
-        "area": area,
-        "lot": np.exp(np.log(600.0) + 0.7 * rng.standard_normal(n_samples)),
-        "rooms": rooms,
-        "age": rng.uniform(0.0, 110.0, n_samples).round(),
-        "distance": np.abs(center[code] + rng.standard_normal(n_samples)),
-    }
+    values = _draw_houses(rng, center[code])
     surface = _surface(**values)
     y = surface + b[code] + noise * rng.standard_normal(n_samples)
     for name, probability in zip(_GAPS, (missing, missing / 2.0), strict=True):
@@ -111,17 +100,35 @@ def make_house_prices(
     y = pd.Series(y, name="log_price")
     if not return_effects:
         return X, y
-    effects = pd.Series(b, index=pd.Index(labels, dtype=str, name="zip"), name="effect")
-    return (
-        X,
-        y,
-        Bunch(
-            surface=surface,
-            random_effects=effects,
-            zip_std=float(zip_std),
-            noise=float(noise),
-        ),
+    zips = pd.Index(labels, dtype=str, name="zip")
+    effects = Bunch(
+        surface=surface,
+        random_effects=pd.Series(b, index=zips, name="effect"),
+        zip_std=float(zip_std),
+        noise=float(noise),
     )
+    return X, y, effects
+
+
+def _draw_zips(rng, n_samples, n_zips):
+    """Zip code of each house, and the distance of each zip code from the centre."""
+    share = np.exp(1.3 * rng.standard_normal(n_zips))
+    code = rng.choice(n_zips, n_samples, p=share / share.sum())
+    return code, rng.uniform(1.0, 25.0, n_zips)
+
+
+def _draw_houses(rng, distance):
+    """Features of houses in zip codes at these distances from the centre."""
+    n = len(distance)
+    area = np.exp(np.log(130.0) + 0.4 * rng.standard_normal(n))
+    rooms = np.maximum(1, np.round(area / 28.0 + rng.standard_normal(n)))
+    return {
+        "area": area,
+        "lot": np.exp(np.log(600.0) + 0.7 * rng.standard_normal(n)),
+        "rooms": rooms,
+        "age": rng.uniform(0.0, 110.0, n).round(),
+        "distance": np.abs(distance + rng.standard_normal(n)),
+    }
 
 
 def _surface(area, lot, rooms, age, distance):

@@ -179,17 +179,11 @@ def make_mixed_regression(
     # Features as rows: each is contiguous, and the frame takes them as they are.
     features = rng.standard_normal((n_features, n_samples))
     codes = _draw_codes(rng, n_samples, sizes, balance, nested)
-    effects = [
+    b = [
         rng.standard_normal((size, len(sigma))) @ _root(sigma)
         for size, sigma in zip(sizes, covariances, strict=True)
     ]
-
-    eta = coef @ features
-    eta += intercept
-    for b, code in zip(effects, codes, strict=True):
-        eta += b[code, 0]
-        for k in range(1, b.shape[1]):
-            eta += b[code, k] * features[k - 1]
+    eta = _linear_predictor(features, codes, coef, intercept, b)
     y, trials = _draw_response(rng, eta, family, noise)
 
     columns = {f"x{k}": features[k] for k in range(n_features)}
@@ -199,27 +193,45 @@ def make_mixed_regression(
     if as_frame:
         X, y = pd.DataFrame(columns, copy=False), pd.Series(y, name="y", copy=False)
     else:
-        X = np.empty((len(columns), n_samples))
-        for row, column in zip(X, columns.values(), strict=True):
-            row[:] = column
-        X = X.T
+        X = _as_array(columns, n_samples)
     if not return_effects:
         return X, y
-    labels = ["Intercept", *(f"x{k}" for k in range(n_random_slopes))]
-    return (
-        X,
-        y,
-        Bunch(
-            coef=coef,
-            intercept=intercept,
-            random_effects={
-                name: pd.DataFrame(b, columns=labels[: b.shape[1]]).rename_axis(name)
-                for name, b in zip(names, effects, strict=True)
-            },
-            covariance=dict(zip(names, covariances, strict=True)),
-            noise=float(noise) if family == "gaussian" else None,
-        ),
+    effects = Bunch(
+        coef=coef,
+        intercept=intercept,
+        random_effects=_as_frames(names, b, n_random_slopes),
+        covariance=dict(zip(names, covariances, strict=True)),
+        noise=float(noise) if family == "gaussian" else None,
     )
+    return X, y, effects
+
+
+def _linear_predictor(features, codes, coef, intercept, effects):
+    """Linear predictor (n_samples,) for features as rows."""
+    eta = coef @ features
+    eta += intercept
+    for b, code in zip(effects, codes, strict=True):
+        eta += b[code, 0]
+        for k in range(1, b.shape[1]):
+            eta += b[code, k] * features[k - 1]
+    return eta
+
+
+def _as_array(columns, n_samples):
+    """Columns as an array of floats (n_samples, n_columns)."""
+    X = np.empty((len(columns), n_samples))
+    for row, column in zip(X, columns.values(), strict=True):
+        row[:] = column
+    return X.T
+
+
+def _as_frames(names, effects, n_random_slopes):
+    """For each factor a frame with a row a level and a column an effect."""
+    labels = ["Intercept", *(f"x{k}" for k in range(n_random_slopes))]
+    return {
+        name: pd.DataFrame(b, columns=labels[: b.shape[1]]).rename_axis(name)
+        for name, b in zip(names, effects, strict=True)
+    }
 
 
 def _generator(random_state):
