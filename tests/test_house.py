@@ -39,8 +39,6 @@ FILES = {
 LONGEST_FUNCTION, LONGEST_FILE = 80, 600
 LONG_FUNCTIONS = {
     "skglmm.engine.inner.run": 154,
-    "skglmm.engine.kernel.factorize": 94,
-    "skglmm.engine.kernel.posterior": 112,
     "skglmm.engine.laplace._quadrature": 95,
     "skglmm.engine.laplace.evaluate": 145,
     "skglmm.engine.montecarlo.compiled_chains": 113,
