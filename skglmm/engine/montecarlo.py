@@ -334,7 +334,6 @@ def compiled_chains(structure, family):
     """
 
     def call(index, data, row_weight, factors, coef, mean, z, step, rate, n, seed):
-        tfp = _probability()
         rows_ = statistics.prepared(structure, index, data["rows"])
         matrices = statistics.reduce_matrices(structure, index, rows_, row_weight)
         state = kernel.factorize(structure, index, matrices, factors)
@@ -345,69 +344,21 @@ def compiled_chains(structure, family):
 
         @tf.custom_gradient
         def log_density(*parts):
-            u = effects([tf.transpose(part, [1, 0, 2]) for part in parts])
-            eta = _linear_predictors(structure, data, coef, factors, u)
-            density, score, _ = _terms(family, data, eta)
-            value = tf.reduce_sum(density, 1)
-            score = tf.transpose(score)
-            sums = statistics.reduce_dense(structure, index, rows_, score)
-            pulls = list(sums["own_border"])
-            if structure.core:
-                pulls += kernel.split_core(
-                    structure, index["n_levels"], sums["core_border"]
-                )
-            slopes = []
-            for t, v, pull in zip(factors, u, pulls, strict=True):
-                value += tf.reduce_sum(_log_prior(v), 1)
-                slopes.append(blocks.left(tf.transpose(t), pull) - v)
+            u = effects(_swapped(parts))
+            value, slopes = _density_and_slopes(
+                structure, family, index, data | {"rows": rows_}, coef, factors, u
+            )
             slopes = kernel.fold(structure, index, state, slopes)
 
             def gradient(upstream):
-                return [
-                    upstream[:, None, None] * tf.transpose(slope, [1, 0, 2])
-                    for slope in slopes
-                ]
+                return [upstream[:, None, None] * slope for slope in _swapped(slopes)]
 
             return value, gradient
 
-        hmc = tfp.mcmc.HamiltonianMonteCarlo(
-            log_density,
-            step_size=tf.ones([], FLOAT),
-            num_leapfrog_steps=tf.ones([], INT),
-            store_parameters_in_results=True,
+        parts, step, accepted = _transitions(
+            log_density, _swapped(z), step, rate, n, seed
         )
-        first = [tf.transpose(part, [1, 0, 2]) for part in z]
-
-        def transition(i, parts, results, step, accepted):
-            key = tf.random.experimental.stateless_fold_in(seed, i)
-            jitter = tf.random.stateless_uniform([], key, 0.8, 1.2, FLOAT)
-            turn = tf.cast(tf.round(_QUARTER / step), INT)
-            results = results._replace(
-                accepted_results=results.accepted_results._replace(
-                    step_size=step * jitter,
-                    num_leapfrog_steps=tf.clip_by_value(turn, 1, _MOST),
-                )
-            )
-            parts, results = hmc.one_step(parts, results, seed=key)
-            share = tf.exp(tf.minimum(results.log_accept_ratio, 0.0))
-            share = tf.where(tf.math.is_finite(share), share, tf.zeros_like(share))
-            share = tf.reduce_mean(share)
-            step *= tf.exp(rate * (share - _ACCEPTANCE))
-            return i + 1, parts, results, step, accepted + share
-
-        _, parts, _, step, accepted = tf.while_loop(
-            lambda i, *_: i < n,
-            transition,
-            (
-                tf.constant(0, INT),
-                first,
-                hmc.bootstrap_results(first),
-                step,
-                tf.zeros([], FLOAT),
-            ),
-            parallel_iterations=1,
-        )
-        z = [tf.transpose(part, [1, 0, 2]) for part in parts]
+        z = _swapped(parts)
         u = effects(z)
         return tuple(z), tuple(u), step, accepted / tf.cast(n, FLOAT), state["log_det"]
 
@@ -427,6 +378,69 @@ def compiled_chains(structure, family):
             tf.TensorSpec([2], INT),
         ],
     )
+
+
+def _swapped(parts):
+    """Parts with axes 0 and 1 exchanged: (q, c, J) and (c, q, J)."""
+    return [tf.transpose(part, [1, 0, 2]) for part in parts]
+
+
+def _density_and_slopes(structure, family, index, data, coef, factors, u):
+    """Log-density (c,) of each draw and its derivatives (q, c, J) in u."""
+    eta = _linear_predictors(structure, data, coef, factors, u)
+    density, score, _ = _terms(family, data, eta)
+    value = tf.reduce_sum(density, 1)
+    score = tf.transpose(score)
+    sums = statistics.reduce_dense(structure, index, data["rows"], score)
+    pulls = list(sums["own_border"])
+    if structure.core:
+        pulls += kernel.split_core(structure, index["n_levels"], sums["core_border"])
+    slopes = []
+    for t, v, pull in zip(factors, u, pulls, strict=True):
+        value += tf.reduce_sum(_log_prior(v), 1)
+        slopes.append(blocks.left(tf.transpose(t), pull) - v)
+    return value, slopes
+
+
+def _transitions(log_density, first, step, rate, n, seed):
+    """The state after n transitions, the length of steps and the sum of acceptances."""
+    hmc = _probability().mcmc.HamiltonianMonteCarlo(
+        log_density,
+        step_size=tf.ones([], FLOAT),
+        num_leapfrog_steps=tf.ones([], INT),
+        store_parameters_in_results=True,
+    )
+
+    def transition(i, parts, results, step, accepted):
+        key = tf.random.experimental.stateless_fold_in(seed, i)
+        jitter = tf.random.stateless_uniform([], key, 0.8, 1.2, FLOAT)
+        turn = tf.cast(tf.round(_QUARTER / step), INT)
+        results = results._replace(
+            accepted_results=results.accepted_results._replace(
+                step_size=step * jitter,
+                num_leapfrog_steps=tf.clip_by_value(turn, 1, _MOST),
+            )
+        )
+        parts, results = hmc.one_step(parts, results, seed=key)
+        share = tf.exp(tf.minimum(results.log_accept_ratio, 0.0))
+        share = tf.where(tf.math.is_finite(share), share, tf.zeros_like(share))
+        share = tf.reduce_mean(share)
+        step *= tf.exp(rate * (share - _ACCEPTANCE))
+        return i + 1, parts, results, step, accepted + share
+
+    _, parts, _, step, accepted = tf.while_loop(
+        lambda i, *_: i < n,
+        transition,
+        (
+            tf.constant(0, INT),
+            first,
+            hmc.bootstrap_results(first),
+            step,
+            tf.zeros([], FLOAT),
+        ),
+        parallel_iterations=1,
+    )
+    return parts, step, accepted
 
 
 @functools.cache
