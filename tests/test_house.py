@@ -41,7 +41,6 @@ LONG_FUNCTIONS = {
     "skglmm.engine.inner.run": 154,
     "skglmm.engine.laplace._quadrature": 95,
     "skglmm.engine.laplace.evaluate": 145,
-    "skglmm.engine.optimizers.advance": 104,
 }
 
 

@@ -131,19 +131,7 @@ def advance(fun, state, tol, n_warm):
     bound = tf.where(warm, state["value"], state["value"] + ARMIJO * slope + rounding)
     accepted = finite & (value <= bound)
 
-    moved = state["trial"] - state["theta"]
-    change = gradient - state["gradient"]
-    if out.get("is_newton"):
-        metric, following = out["inverse"](), out["fixed_point"]()
-        quasi = bfgs_update(state["inverse"], moved, change)
-        quasi = tf.where(_explains(metric, moved, change), metric, quasi)
-        quasi = tf.where(warm, metric, quasi)
-    else:
-        quasi, following = tf.cond(
-            warm,
-            lambda: (out["inverse"](), out["fixed_point"]()),
-            lambda: (bfgs_update(state["inverse"], moved, change), state["trial"]),
-        )
+    quasi, following = _model(out, state)
     # a metric that is lost in rounding, under weights of 1e9 say, tells nothing
     known = accepted & tf.reduce_all(tf.math.is_finite(quasi))
     inverse = tf.where(known, quasi, state["inverse"])
@@ -157,24 +145,14 @@ def advance(fun, state, tol, n_warm):
     full = -tf.linalg.matvec(inverse, new_gradient)
     decrement = -tf.reduce_sum(full * new_gradient)
 
-    rise = value - state["value"] - slope
-    shorter = -slope * state["step"] / (2.0 * tf.maximum(rise, 1e-300))
-    shorter = tf.clip_by_value(shorter, 0.1 * state["step"], 0.5 * state["step"])
-    shorter = tf.where(finite, shorter, 0.1 * state["step"])
+    shorter = _shortened(state, value, slope, finite)
     fresh = accepted | warm
     step = tf.where(fresh, tf.ones([], FLOAT), shorter)
     trial = tf.where(still_warm, following, theta + step * full)
 
-    # a quadratic model that no step along it confirms is given up for the gradient
-    steepness = tf.norm(new_gradient)
-    plain = dense.identity(_size(theta)) * (_PLAIN / steepness)
-    lost = ~fresh & (step < 1e-3) & (decrement > GOOD_ENOUGH)
-    lost &= tf.reduce_any(tf.not_equal(inverse, plain))
-    inverse = tf.where(lost, plain, inverse)
-    step = tf.where(lost, tf.ones([], FLOAT), step)
-    decrement = tf.where(lost, _PLAIN * steepness, decrement)
-    along = -tf.linalg.matvec(plain, new_gradient)
-    trial = tf.where(lost, theta + along, trial)
+    doubtful = ~fresh & (step < 1e-3) & (decrement > GOOD_ENOUGH)
+    plan = inverse, step, decrement, trial
+    inverse, step, decrement, trial = _confirmed(plan, doubtful, theta, new_gradient)
 
     done = ~still_warm & fresh & (0.5 * decrement < tol) & ~(out["slack"] > tol)
     flat = ~fresh & finite & (step * decrement < 100.0 * rounding)
@@ -186,9 +164,6 @@ def advance(fun, state, tol, n_warm):
     spread = out["stiffness"] * tf.linalg.trace(inverse)
     promise = tf.where(warm & ~accepted, state["promise"], decrement / (1.0 + spread))
 
-    n_history = tf.shape(state["history"])[0]
-    place = tf.minimum(n_evaluations, n_history) - 1
-    here = tf.range(n_history) == place
     return {
         "theta": theta,
         "value": new_value,
@@ -201,9 +176,63 @@ def advance(fun, state, tol, n_warm):
         "warm": still_warm,
         "n_evaluations": n_evaluations,
         "status": status,
-        "history": tf.where(here, new_value, state["history"]),
+        "history": _recorded(state["history"], n_evaluations, new_value),
         "aux": aux,
     }
+
+
+def _model(out, state):
+    """Inverse metric at the trial point, by the step to it, and the fixed point's next.
+
+    Parameters
+    ----------
+    out : dict
+        What the objective gave there; see `advance`.
+    state : dict
+        Before it.
+    """
+    warm = state["warm"]
+    moved = state["trial"] - state["theta"]
+    change = out["gradient"] - state["gradient"]
+    if not out.get("is_newton"):
+        return tf.cond(
+            warm,
+            lambda: (out["inverse"](), out["fixed_point"]()),
+            lambda: (bfgs_update(state["inverse"], moved, change), state["trial"]),
+        )
+    metric, following = out["inverse"](), out["fixed_point"]()
+    quasi = bfgs_update(state["inverse"], moved, change)
+    quasi = tf.where(_explains(metric, moved, change), metric, quasi)
+    return tf.where(warm, metric, quasi), following
+
+
+def _shortened(state, value, slope, finite):
+    """A step to the minimum of the parabola through what is known along it."""
+    step = state["step"]
+    rise = value - state["value"] - slope
+    shorter = -slope * step / (2.0 * tf.maximum(rise, 1e-300))
+    shorter = tf.clip_by_value(shorter, 0.1 * step, 0.5 * step)
+    return tf.where(finite, shorter, 0.1 * step)
+
+
+def _confirmed(plan, doubtful, theta, gradient):
+    """A plan (inverse metric, step, decrement, trial), or another if it is doubtful.
+
+    A quadratic model that no step along it confirms is given up for the gradient.
+    """
+    steepness = tf.norm(gradient)
+    plain = dense.identity(_size(theta)) * (_PLAIN / steepness)
+    lost = doubtful & tf.reduce_any(tf.not_equal(plan[0], plain))
+    along = -tf.linalg.matvec(plain, gradient)
+    instead = plain, tf.ones([], FLOAT), _PLAIN * steepness, theta + along
+    return tuple(tf.where(lost, a, b) for a, b in zip(instead, plan, strict=True))
+
+
+def _recorded(history, n_evaluations, value):
+    """History with a value more; the last is written over where it is full."""
+    n_history = tf.shape(history)[0]
+    place = tf.minimum(n_evaluations, n_history) - 1
+    return tf.where(tf.range(n_history) == place, value, history)
 
 
 def minimize(fun, state, tol, n_warm, n_steps):
