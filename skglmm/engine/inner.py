@@ -205,13 +205,25 @@ class Inner:
         """
         if not self.spread:
             tol = _MODE * tf.minimum(tol, tol * tol)
-        structure, n_levels = self.structure, index["n_levels"]
-        offset, x = data["offset"], data["X"]
-        rows_ = statistics.prepared(structure, index, data["rows"], x)
+        x = data["X"]
+        rows_ = statistics.prepared(self.structure, index, data["rows"], x)
         data = data | {"rows": rows_, "X'": tf.transpose(x)}
-        sizes = list(enumerate(structure.n_effects))
+        end = tf.while_loop(
+            lambda s: ~s["done"] & (s["n"] < max_iter),
+            lambda s: (self._turn(index, data, factors, nodes, tol, s),),
+            (self._first(index, data, start, nodes),),
+            parallel_iterations=1,
+        )[0]
+        return end | {
+            "value": end["value"] + self.constant(data),
+            "effects": tuple(_scaled(factors, end["spherical"])),
+        }
+
+    def _first(self, index, data, start, nodes):
+        """State of the loop before the first turn."""
+        n_levels, sizes = index["n_levels"], list(enumerate(self.structure.n_effects))
         _, score, weight = self.terms(data, start["eta"], start["variance"], nodes)
-        p = tf.shape(x)[1]
+        p = tf.shape(data["X"])[1]
         first = {
             "value": tf.constant(float("inf"), FLOAT),
             "coef": start["coef"],
@@ -236,98 +248,84 @@ class Inner:
         if self.spread:
             blank = tuple(tf.zeros([q, q, n_levels[r]], FLOAT) for r, q in sizes)
             first |= {"posterior": blank, "information": blank}
+        return first
 
-        def body(s):
-            fresh = s["step"] >= 1.0
-            used = s["used"] + s["step"] * (s["weight"] - s["used"])
-            linear = s["eta"] - offset
-            if not self.joint:
-                linear -= tf.linalg.matvec(x, s["coef"])
-            response = s["weight"] * linear + s["score"]
-            newton = self.newton(index, data, factors, used, response, s, tol)
-            to_coef = tf.where(fresh, newton["coef"], s["to_coef"])
-            to_spherical = tuple(
+    def _turn(self, index, data, factors, nodes, tol, s):
+        """The state after a step, which is shortened if the objective has risen."""
+        fresh = s["step"] >= 1.0
+        used = s["used"] + s["step"] * (s["weight"] - s["used"])
+        response = self._response(data, s)
+        newton = self.newton(index, data, factors, used, response, s, tol)
+        goal = {
+            "to_coef": tf.where(fresh, newton["coef"], s["to_coef"]),
+            "to_spherical": tuple(
                 tf.where(fresh, a, b)
                 for a, b in zip(newton["spherical"], s["to_spherical"], strict=True)
-            )
-            coef = s["coef"] + s["step"] * (to_coef - s["coef"])
-            spherical = tuple(
-                a + s["step"] * (b - a)
-                for a, b in zip(s["spherical"], to_spherical, strict=True)
-            )
-            eta = self.eta(
-                data,
-                coef,
-                [tf.matmul(t, u) for t, u in zip(factors, spherical, strict=True)],
-            )
-            penalty = tf.reduce_sum(coef * coef) * RIDGE
-            value = penalty
-            for u in spherical:
-                value += tf.reduce_sum(u * u)
-            variance = s["variance"]
-            if self.spread:
-                own, info, variance, log_det, counts = self.spread_of(
-                    index, data, factors, newton["state"]
-                )
-                value += log_det - counts
-                if not sizes:
-                    variance = tf.zeros_like(eta)
-            density, score, weight = self.terms(data, eta, variance, nodes)
-            value -= 2.0 * tf.reduce_sum(density)
-            value = tf.where(tf.math.is_finite(value), value, _INFINITY)
-
-            room = _ROUNDING * (1.0 + tf.abs(s["value"]))
-            room = tf.where(tf.math.is_finite(room), room, tf.zeros([], FLOAT))
-            took = (value <= s["value"] + room) & tf.math.is_finite(value)
-            took |= tf.math.is_inf(s["value"]) & tf.math.is_finite(value)
-            step = tf.where(took, tf.ones([], FLOAT), 0.5 * s["step"])
-            change = s["value"] - value
-            new = {
-                "value": value,
-                "coef": coef,
-                "spherical": spherical,
-                "eta": eta,
-                "variance": variance,
-                "used": used,
-                "weight": weight,
-                "score": score,
-                "scores": newton["scores"],
-                "normal": newton["normal"],
-                "alone": newton["alone"],
-                "penalty": penalty,
-            }
-            if self.spread:
-                new |= {"posterior": own, "information": info}
-            kept = tf.cond(took, lambda: new, lambda: {name: s[name] for name in new})
-            slack = self._left_over(s, new) + newton["left"]
-            done = took & fresh & (slack < tol)
-            still = tf.abs(change) < _NOTHING * (1.0 + tf.abs(value))
-            done |= took & still & (slack >= 0.5 * s["slack"])
-            done |= step < _SHORTEST
-            return (
-                kept
-                | {
-                    "to_coef": to_coef,
-                    "to_spherical": to_spherical,
-                    "memory": newton["memory"],
-                    "step": step,
-                    "slack": slack,
-                    "n": s["n"] + 1,
-                    "done": done,
-                },
-            )
-
-        end = tf.while_loop(
-            lambda s: ~s["done"] & (s["n"] < max_iter),
-            body,
-            (first,),
-            parallel_iterations=1,
-        )[0]
-        return end | {
-            "value": end["value"] + self.constant(data),
-            "effects": tuple(
-                tf.matmul(t, u) for t, u in zip(factors, end["spherical"], strict=True)
             ),
+        }
+        moved = s | _along(s, goal)
+        new = self._evaluate(index, data, factors, nodes, moved, newton["state"])
+        new |= {name: newton[name] for name in ("scores", "normal", "alone")}
+        new["used"] = used
+
+        took = _falls(s["value"], new["value"])
+        step = tf.where(took, tf.ones([], FLOAT), 0.5 * s["step"])
+        change = s["value"] - new["value"]
+        kept = tf.cond(took, lambda: new, lambda: {name: s[name] for name in new})
+        slack = self._left_over(s, new) + newton["left"]
+        done = took & fresh & (slack < tol)
+        still = tf.abs(change) < _NOTHING * (1.0 + tf.abs(new["value"]))
+        done |= took & still & (slack >= 0.5 * s["slack"])
+        done |= step < _SHORTEST
+        after = {"step": step, "slack": slack, "n": s["n"] + 1, "done": done}
+        return kept | goal | after | {"memory": newton["memory"]}
+
+    def _response(self, data, s):
+        """Weights times linear predictor plus score, for `newton`."""
+        linear = s["eta"] - data["offset"]
+        if not self.joint:
+            linear -= tf.linalg.matvec(data["X"], s["coef"])
+        return s["weight"] * linear + s["score"]
+
+    def _evaluate(self, index, data, factors, nodes, s, state):
+        """The objective at ``coef`` and ``spherical``, and what it is made of.
+
+        Parameters
+        ----------
+        s : dict
+            State of the loop.
+        state : dict
+            See `spread_of`.
+
+        Returns
+        -------
+        new : dict
+            Entries of the state that are other ones there.
+        """
+        coef, spherical = s["coef"], s["spherical"]
+        eta = self.eta(data, coef, _scaled(factors, spherical))
+        penalty = tf.reduce_sum(coef * coef) * RIDGE
+        value = penalty
+        for u in spherical:
+            value += tf.reduce_sum(u * u)
+        new = {"coef": coef, "spherical": spherical, "eta": eta, "penalty": penalty}
+        variance = s["variance"]
+        if self.spread:
+            own, info, variance, log_det, counts = self.spread_of(
+                index, data, factors, state
+            )
+            value += log_det - counts
+            if not factors:
+                variance = tf.zeros_like(eta)
+            new |= {"posterior": own, "information": info}
+        density, score, weight = self.terms(data, eta, variance, nodes)
+        value -= 2.0 * tf.reduce_sum(density)
+        value = tf.where(tf.math.is_finite(value), value, _INFINITY)
+        return new | {
+            "value": value,
+            "variance": variance,
+            "weight": weight,
+            "score": score,
         }
 
     def _left_over(self, old, new):
@@ -367,3 +365,26 @@ class Inner:
                 total = tf.matmul(total, t)
             counts += tf.reduce_sum(t * total)
         return counts
+
+
+def _scaled(factors, spherical):
+    """Effects T u."""
+    return [tf.matmul(t, u) for t, u in zip(factors, spherical, strict=True)]
+
+
+def _along(s, goal):
+    """Fixed and random effects on the way to a goal, as far as the step says."""
+    coef = s["coef"] + s["step"] * (goal["to_coef"] - s["coef"])
+    spherical = tuple(
+        a + s["step"] * (b - a)
+        for a, b in zip(s["spherical"], goal["to_spherical"], strict=True)
+    )
+    return {"coef": coef, "spherical": spherical}
+
+
+def _falls(old, new):
+    """Whether the objective falls, rounding aside, or has a finite value at last."""
+    room = _ROUNDING * (1.0 + tf.abs(old))
+    room = tf.where(tf.math.is_finite(room), room, tf.zeros([], FLOAT))
+    took = (new <= old + room) & tf.math.is_finite(new)
+    return took | (tf.math.is_inf(old) & tf.math.is_finite(new))
