@@ -6,9 +6,8 @@ from numbers import Integral
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from skglmm._covariances import NAMES
 from skglmm._families import FAMILIES
@@ -33,6 +32,7 @@ from skglmm._reading.terms import (
     resolve_terms,
     term_labels,
 )
+from skglmm._sklearn import HasMethods, StrOptions, fit_context
 from skglmm._threads import one_blas_thread
 from skglmm.solvers import SOLVERS, BaseSolver
 
@@ -133,7 +133,7 @@ class BaseMixedModel(
         return super().set_params(**params)
 
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, groups=None):
         """Fit the model.
 

@@ -7,16 +7,13 @@ import numpy as np
 from sklearn.base import (
     BaseEstimator,
     TransformerMixin,
-    _fit_context,
     clone,
     is_classifier,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import ClassifierTags, _safe_indexing, get_tags
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils import ClassifierTags, get_tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import (
-    _check_feature_names_in,
     check_is_fitted,
 )
 
@@ -34,6 +31,12 @@ from skglmm._reading.table import Table
 from skglmm._reading.target import read_labels, refuse_times
 from skglmm._reading.terms import resolve_terms, term_labels
 from skglmm._reading.words import plain
+from skglmm._sklearn import (
+    StrOptions,
+    check_feature_names_in,
+    fit_context,
+    safe_indexing,
+)
 
 
 class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
@@ -177,7 +180,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
             tags.classifier_tags = ClassifierTags(multi_class=False)
         return tags
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y):
         """Learn the effects of the groups from all rows.
 
@@ -205,7 +208,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         _say(messages)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit_transform(self, X, y):
         """Learn the effects, and give each row those found without it.
 
@@ -302,7 +305,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
             and so on for a combination; columns without names are ``x0``, ``x1``, ....
         """
         check_is_fitted(self)
-        columns = _check_feature_names_in(self, input_features)
+        columns = check_feature_names_in(self, input_features)
         kinds = ("effect", "std") if self._with_std else ("effect",)
         names = []
         for term in self._terms:
@@ -413,7 +416,7 @@ class _Problem:
     def take(self, rows):
         """The problem with some of the rows."""
         return _Problem(
-            _safe_indexing(self.X, rows), self.y[rows], self.model, self.terms
+            safe_indexing(self.X, rows), self.y[rows], self.model, self.terms
         )
 
     def hopeless(self, term, n_levels):
@@ -453,7 +456,7 @@ class _Problem:
             if key is not None:
                 at = self.table.position(key, name)
                 model.set_params(**{name: place.get(at, at)})
-        return model, _safe_indexing(self.X, columns, axis=1)
+        return model, safe_indexing(self.X, columns, axis=1)
 
 
 def _fit_effects(problem, std):

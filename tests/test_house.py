@@ -13,7 +13,7 @@ ROOT = Path(skglmm.__file__).parent
 # From the ground up: nothing imports what stands behind it. A solver imports its loop
 # when it solves, and a family its likelihood.
 LAYERS = [
-    ["_memory", "_version", "_threads", "_progress", "_covariances"],
+    ["_memory", "_version", "_sklearn", "_threads", "_progress", "_covariances"],
     ["_families"],
     ["_reading"],
     ["_problem"],
@@ -85,6 +85,28 @@ def test_only_those_who_own_a_name_compare_with_it():
         for module, path in FILES.items()
     }
     assert {module: n for module, n in found.items() if n} == allowed
+
+
+def private_in_sklearn(tree):
+    """Private modules and names of scikit-learn that are imported or looked up."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found = [f"{node.module or ''}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Attribute):
+            found = [ast.unparse(node)]
+        else:
+            continue
+        for name in found:
+            if re.match(r"sklearn\b.*\._(?!_)", name):
+                yield name
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_what_is_private_in_sklearn_is_imported_in_one_file(module):
+    tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
+    assert bool([*private_in_sklearn(tree)]) == (module == "skglmm._sklearn")
 
 
 def test_private_attributes_of_a_fit_are_one():

@@ -4,14 +4,10 @@ from numbers import Integral, Real
 
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import get_tags
-from sklearn.utils._param_validation import (
-    HasMethods,
-    Interval,
-    StrOptions,
-)
 
 from skglmm._fixed.features import columns_of
 from skglmm._fixed.trainers import _Networks, _Regressors
+from skglmm._sklearn import HasMethods, Interval, StrOptions
 
 
 class FixedPart(BaseEstimator):

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_sample_weight
 
 from skglmm._reading.labels import lookup
 from skglmm._reading.table import kind_of_time, unit_advice
 from skglmm._reading.words import listing, plain
+from skglmm._sklearn import check_sample_weight
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def read_weight(sample_weight, y):
     """
     if not isinstance(sample_weight, Real | None):
         sample_weight = _weights(sample_weight)
-    weight = _check_sample_weight(
+    weight = check_sample_weight(
         sample_weight, y, dtype=np.float64, ensure_non_negative=True
     )
     if not np.any(weight > 0):

@@ -5,10 +5,10 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from skglmm._problem.problem import Problem
 from skglmm._problem.solution import Solution
+from skglmm._sklearn import Interval, StrOptions
 
 
 class BaseSolver(BaseEstimator):

@@ -2,8 +2,7 @@
 
 from numbers import Integral
 
-from sklearn.utils._param_validation import Interval
-
+from skglmm._sklearn import Interval
 from skglmm.solvers._base import BaseSolver
 
 # Effects of a level up to which nodes in all directions are few enough.

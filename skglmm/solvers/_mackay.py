@@ -4,9 +4,9 @@ from numbers import Real
 
 import numpy as np
 from scipy import linalg
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from skglmm._problem.roots import lower_root
+from skglmm._sklearn import Interval, StrOptions
 from skglmm.solvers._base import BaseSolver, no_parameters
 
 

@@ -2,8 +2,7 @@
 
 from numbers import Integral
 
-from sklearn.utils._param_validation import Interval, StrOptions
-
+from skglmm._sklearn import Interval, StrOptions
 from skglmm.solvers._base import BaseSolver, no_parameters
 
 

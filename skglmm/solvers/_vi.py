@@ -4,9 +4,9 @@ from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from skglmm._problem.design import kept_factors
+from skglmm._sklearn import Interval, StrOptions
 from skglmm.solvers._base import BaseSolver
 
 # Seconds of an evaluation above which probes (linear model) or couplings to second
