@@ -81,7 +81,8 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         Covariance of these estimates, labelled as `fixed_effects_` on both sides; NaN
         where a coefficient was set to zero.
     random_effects_ : dict of DataFrame
-        For each factor the posterior means (modes with Laplace) of the effects.
+        For each factor the posterior means (modes with Laplace) of the effects, levels
+        x effects.
     random_effects_std_ : dict of DataFrame
         Posterior standard deviations, the fixed effects taken as known.
     variance_components_ : DataFrame
@@ -90,7 +91,7 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
     random_effects_covariance_ : dict of ndarray of shape (q, q)
         Covariance of the effects of a level, for each factor.
     log_likelihood_ : float
-        Marginal log-likelihood at the estimates.
+        Marginal log-likelihood at the estimates; NaN after a fit to missing values.
     log_likelihood_method_ : {"quadrature", "laplace", "importance", "bridge", "exact"}
         How it was computed: by adaptive quadrature with one factor of at most three
         effects, else by Laplace's approximation; after ``solver="mcem"`` from
@@ -102,7 +103,8 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
     converged_ : bool
         Whether the solver converged.
     n_iter_ : int
-        Evaluations of the objective.
+        Evaluations of the objective; with missing values completed tables, with
+        `fixed_effects` alternations.
     singular_ : bool
         Whether a covariance is estimated as singular, for example a variance as zero.
     history_ : ndarray of shape (`n_iter_`,)
@@ -242,7 +244,8 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
             True numbers of successes.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
-        groups : array-like or dataframe, default=None
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
             Group labels, for a model that was fitted with ``fit(groups=)``.
 
         Returns

@@ -50,8 +50,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         its Monte Carlo error. An instance of a class in `skglmm.solvers` has settings
         of its own.
     handle_unknown : {"ignore", "warn", "error"}, default="ignore"
-        What `predict` does with a label that was not there in fit. Its effect is
-        zero, the mean of its distribution.
+        What prediction does with a label that was not there in fit. Its effect has
+        mean zero and the variance that was estimated for its factor.
     missing : {"error", "model"}, default="error"
         What a missing value in a fixed column is: an error, or an unknown that is
         normal given the other fixed columns and the groups, and is estimated along
@@ -64,8 +64,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         terminal or notebook where tqdm is installed; elsewhere it prints a line for
         each phase.
     random_state : int, RandomState instance or None, default=None
-        Of the draws of ``solver="mcem"`` and of missing values; otherwise no random
-        numbers are used.
+        Of the draws of ``solver="mcem"`` and of missing values, and of what is random
+        in `fixed_effects`; otherwise no random numbers are used.
 
     Attributes
     ----------
@@ -104,7 +104,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     converged_ : bool
         Whether the solver converged.
     n_iter_ : int
-        Evaluations of the objective; with missing values, completed tables.
+        Evaluations of the objective; with missing values completed tables, with
+        `fixed_effects` alternations.
     singular_ : bool
         Whether a covariance is estimated as singular, for example a variance as zero.
     history_ : ndarray of shape (`n_iter_`,)
@@ -247,7 +248,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
             True values.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows.
-        groups : array-like or dataframe, default=None
+        groups : array-like or dataframe of shape (n_samples,) or \
+(n_samples, n_factors), default=None
             Group labels, for a model that was fitted with ``fit(groups=)``.
 
         Returns

@@ -20,12 +20,13 @@ class BaseSolver(BaseEstimator):
     Parameters
     ----------
     max_iter : int, default=100
-        Evaluations of the objective at most.
+        Largest number of evaluations of the objective.
     tol : float, default=1e-8
         Log-likelihood units, relative to the number of rows, that another step may
         promise at the end.
     device : {"auto", "cpu", "gpu"}, default="auto"
-        Where TensorFlow computes.
+        Where to compute. ``"auto"`` takes a GPU when there is one and the problem is
+        large enough to gain.
     """
 
     _parameter_constraints: dict = {
