@@ -13,3 +13,17 @@ def warm_tensorflow():
     import tensorflow as tf
 
     tf.add(1.0, 1.0)
+
+
+@pytest.fixture
+def plan_limits(monkeypatch):
+    """Changes limits of `skglmm._problem.design` in one test; returns those before."""
+    from skglmm._problem import design
+
+    def change(**limits):
+        before = {name: getattr(design, name) for name in limits}
+        for name, value in limits.items():
+            monkeypatch.setattr(design, name, value)
+        return before
+
+    return change

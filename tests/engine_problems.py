@@ -1,12 +1,56 @@
 """Generalised problems as the engine sees them, and its answers in the user's order."""
 
 import functools
+from dataclasses import replace
 
+import dense_generalized
 import numpy as np
+import tensorflow as tf
 
 from skglmm._families import FAMILIES
+from skglmm._problem.coding import code_fixed
 from skglmm._problem.design import Factor, build_design
-from skglmm._problem.problem import Problem
+from skglmm.engine import (
+    generalized,
+    inner,
+    laplace,
+    likelihoods,
+    quadrature,
+    variational,
+)
+from skglmm.engine.structure import data_spec, index_spec, vector
+from skglmm.solvers import Problem
+
+
+def random_problem(family, relations, n_levels, effects, seed):
+    """`dense_generalized.random_problem` with the engine's curvature in beta."""
+    problem = dense_generalized.random_problem(
+        family, relations, n_levels, effects, seed
+    )
+    return replace(problem, ridge=inner.RIDGE)
+
+
+def coded_problem(X, codes, weight, family="gaussian"):
+    """Problem with an intercept, columns X and random intercepts; y is to be written.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, p)
+    codes : list of ndarray of int of shape (n_rows,)
+        Level of each row, by factor.
+    weight : ndarray of shape (n_rows,)
+    family : str, default="gaussian"
+    """
+    design = build_design([Factor(c.astype(np.int32), c.max() + 1) for c in codes])
+    weight = design.rows(weight)
+    border, _ = code_fixed(design.rows(X), weight, True)
+    return Problem(
+        design=design,
+        border=border,
+        z=(None,) * len(codes),
+        weight=weight,
+        family=FAMILIES[family],
+    )
 
 
 class Engine:
@@ -22,8 +66,6 @@ class Engine:
     """
 
     def __init__(self, problem, kinds, *, dense=True):
-        from skglmm.engine import generalized
-
         factors = [
             Factor(codes.astype(np.int32), codes.max() + 1, z.shape[1], plain, kind)
             for codes, z, kind in zip(problem.codes, problem.z, kinds, strict=True)
@@ -50,37 +92,27 @@ class Engine:
 
     def bound(self, factors, kept=None, n_nodes=41, *, coupled=False):
         """-2 ELBO, its gradient in the free entries of T, and the estimates."""
-        from skglmm.engine.likelihoods import normal_nodes
-
         if kept is not None:
             kept = tuple(kept[r] for r in self.order)
         with self.session as run:
             solve = compiled_bound(run.structure, self.family, kept, coupled)
-            nodes = normal_nodes(n_nodes)
+            nodes = likelihoods.normal_nodes(n_nodes)
             out = solve(run.index, self.data, nodes, self._theta(factors))
         return self._answer(out, 0)
 
     def laplace(self, coef, factors, n_nodes=1):
         """-2 log-likelihood, its gradient in beta and in T, and the estimates."""
-        import tensorflow as tf
-
-        from skglmm.engine.quadrature import product_nodes
-
         with self.session as run:
             solve = compiled_laplace(run.structure, self.family, n_nodes > 1)
-            nodes = product_nodes(n_nodes, run.structure.n_effects[0])
+            nodes = quadrature.product_nodes(n_nodes, run.structure.n_effects[0])
             phi = tf.concat([coef, self._theta(factors)], 0)
             out = solve(run.index, self.data, *nodes, phi)
         return self._answer(out, len(coef))
 
     def _theta(self, factors):
-        import tensorflow as tf
-
         return tf.constant(self.session.theta([factors[r] for r in self.order]))
 
     def _answer(self, out, p):
-        import tensorflow as tf
-
         value, gradient, estimates = tf.nest.map_structure(lambda t: t.numpy(), out)
         sizes = [
             {"full": q * (q + 1) // 2, "diag": q, "scalar": 1}[kind]
@@ -104,10 +136,6 @@ class Engine:
 
 def _signature(structure, family, heads):
     """Index, data, arrays with as many rows as `heads` says and the parameters."""
-    import tensorflow as tf
-
-    from skglmm.engine.structure import data_spec, index_spec, vector
-
     arrays = [tf.TensorSpec([n, None], tf.float64) if n else vector() for n in heads]
     specs = index_spec(structure), data_spec(structure, family)
     return [*specs, *arrays, vector()]
@@ -115,16 +143,12 @@ def _signature(structure, family, heads):
 
 @functools.cache
 def compiled_bound(structure, family, kept, coupled):
-    import tensorflow as tf
-
-    from skglmm.engine import variational
-
-    inner = variational.inner_of(structure, family, kept, coupled)
+    loop = variational.inner_of(structure, family, kept, coupled)
 
     def call(index, data, nodes, theta):
-        aux = variational.initial_aux(structure, inner, index, data)
+        aux = variational.initial_aux(structure, loop, index, data)
         tol = tf.constant(1e-20, tf.float64)
-        out = variational.evaluate(inner, index, data, nodes, theta, aux, tol)
+        out = variational.evaluate(loop, index, data, nodes, theta, aux, tol)
         return out["value"], out["gradient"], _found(out)
 
     return tf.function(
@@ -134,18 +158,13 @@ def compiled_bound(structure, family, kept, coupled):
 
 @functools.cache
 def compiled_laplace(structure, family, quadrature):
-    import tensorflow as tf
-
-    from skglmm.engine import laplace, variational
-    from skglmm.engine.inner import Inner
-
-    inner = Inner(structure, family, spread=False, joint=False)
+    loop = inner.Inner(structure, family, spread=False, joint=False)
 
     def call(index, data, points, log_weights, phi):
         nodes = (points, log_weights) if quadrature else None
-        aux = variational.initial_aux(structure, inner, index, data)
+        aux = variational.initial_aux(structure, loop, index, data)
         tol = tf.constant(1e-20, tf.float64)
-        out = laplace.evaluate(inner, index, data, nodes, phi, aux, tol)
+        out = laplace.evaluate(loop, index, data, nodes, phi, aux, tol)
         return out["value"], out["gradient"], _found(out)
 
     signature = _signature(structure, family, [structure.n_effects[0], None])

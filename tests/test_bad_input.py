@@ -8,7 +8,6 @@ from numpy.testing import assert_array_equal
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from skglmm import MixedLinearRegressor
-from skglmm._problem import design as _design
 from skglmm.datasets import make_mixed_regression
 from skglmm.solvers import VI, Laplace
 
@@ -209,8 +208,8 @@ def test_a_factor_with_one_level_a_row(data):
         MixedLinearRegressor("g", **slopes).fit(each.assign(x=np.sign(each["x"])), y)
 
 
-def test_crossed_factors_too_large_for_a_dense_core(data, monkeypatch):
-    monkeypatch.setattr(_design, "MAX_CORE", 4)
+def test_crossed_factors_too_large_for_a_dense_core(data, plan_limits):
+    plan_limits(MAX_CORE=4)
     with pytest.raises(ValueError, match="too large.*5 columns.*drop or coarsen"):
         MixedLinearRegressor(["g", "h"], solver="laplace").fit(*data)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from skglmm._problem import design as _design
 from skglmm._problem.design import Factor, build_design, counting_sort, parents
 
 
@@ -94,9 +93,9 @@ def test_effects_count_when_the_largest_factor_is_chosen(school, item):
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 2.0])
 def test_pairs_are_the_core_columns_that_meet_in_a_level(
-    pupil, item, share, monkeypatch
+    pupil, item, share, plan_limits
 ):
-    monkeypatch.setattr(_design, "HEAVY_SHARE", share)
+    plan_limits(HEAVY_SHARE=share)
     met = [set(item.codes[pupil.codes == j]) for j in range(pupil.n_levels)]
     heavy = [len(items) > share * item.n_levels for items in met]
     plan = build_design([pupil, item]).plan
@@ -111,20 +110,20 @@ def test_pairs_are_the_core_columns_that_meet_in_a_level(
 # Too large a core
 
 
-def test_a_core_that_no_dense_matrix_can_hold_is_refused(school, item, monkeypatch):
-    monkeypatch.setattr(_design, "MAX_CORE", 3)
+def test_a_core_that_no_dense_matrix_can_hold_is_refused(school, item, plan_limits):
+    plan_limits(MAX_CORE=3)
     with pytest.raises(
         ValueError, match=r"too large.*dense matrix of 4 columns \(at most 3\)"
     ):
         build_design([school, item])
 
 
-def test_too_many_pairs_are_refused(pupil, item, monkeypatch):
-    monkeypatch.setattr(_design, "HEAVY_SHARE", 2.0)
+def test_too_many_pairs_are_refused(pupil, item, plan_limits):
+    plan_limits(HEAVY_SHARE=2.0)
     n_pairs = build_design([pupil, item]).plan.n_pairs
-    monkeypatch.setattr(_design, "MAX_PAIRS", n_pairs)
+    plan_limits(MAX_PAIRS=n_pairs)
     build_design([pupil, item])
-    monkeypatch.setattr(_design, "MAX_PAIRS", n_pairs - 1)
+    plan_limits(MAX_PAIRS=n_pairs - 1)
     with pytest.raises(ValueError, match=rf"built from {n_pairs} pairs.*coarsen"):
         build_design([pupil, item])
 

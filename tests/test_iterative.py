@@ -6,7 +6,6 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skglmm import MixedLinearRegressor, MixedPoissonRegressor
-from skglmm._problem import design as _design
 from skglmm.datasets import make_mixed_regression
 
 
@@ -31,12 +30,12 @@ def crossed(n=4000, sizes=(300, 80), seed=0, slopes=0):
     return X, np.asarray(y)
 
 
-def both(monkeypatch, X, y, model, **fit):
+def both(plan_limits, X, y, model, **fit):
     """The same model with a dense core and without one."""
     dense = type(model)(**model.get_params(deep=False)).fit(X, y, **fit)
-    monkeypatch.setattr(_design, "MAX_CORE", 1)
+    before = plan_limits(MAX_CORE=1)
     sparse = type(model)(**model.get_params(deep=False)).fit(X, y, **fit)
-    monkeypatch.undo()
+    plan_limits(**before)
     assert sparse.sampling_["sampler"] == "probes"
     assert not hasattr(dense, "sampling_")
     return dense, sparse
@@ -64,20 +63,20 @@ def check(dense, sparse):
 
 
 @pytest.mark.parametrize("reml", [True, False])
-def test_two_crossed_factors(reml, monkeypatch):
+def test_two_crossed_factors(reml, plan_limits):
     X, y = crossed()
     model = MixedLinearRegressor(["g0", "g1"], reml=reml, random_state=0)
-    check(*both(monkeypatch, X, y, model))
+    check(*both(plan_limits, X, y, model))
 
 
-def test_three_crossed_factors(monkeypatch):
+def test_three_crossed_factors(plan_limits):
     X, y = crossed(5000, (300, 60, 12))
     model = MixedLinearRegressor(["g0", "g1", "g2"], random_state=0)
-    check(*both(monkeypatch, X, y, model))
+    check(*both(plan_limits, X, y, model))
 
 
 @pytest.mark.parametrize("covariance", ["full", "diag", "scalar"])
-def test_slopes(covariance, monkeypatch):
+def test_slopes(covariance, plan_limits):
     X, y = crossed(6000, (250, 50), slopes=1)
     model = MixedLinearRegressor(
         ["g0", "g1"],
@@ -85,32 +84,32 @@ def test_slopes(covariance, monkeypatch):
         covariance={"g0": covariance},
         random_state=0,
     )
-    check(*both(monkeypatch, X, y, model))
+    check(*both(plan_limits, X, y, model))
 
 
-def test_nested_within_crossed(monkeypatch):
+def test_nested_within_crossed(plan_limits):
     X, y = crossed(6000, (60, 50))
     rng = np.random.default_rng(1)
     X = X.assign(h=rng.integers(5, size=len(X)))
     cell = 5 * X["g0"].to_numpy() + X["h"].to_numpy()
     y = y + 0.5 * rng.normal(size=cell.max() + 1)[cell]
     model = MixedLinearRegressor(["g0", ("g0", "h"), "g1"], random_state=0)
-    check(*both(monkeypatch, X, y, model))
+    check(*both(plan_limits, X, y, model))
 
 
-def test_weights_are_repeated_rows(monkeypatch):
+def test_weights_are_repeated_rows(plan_limits):
     X, y = crossed(3000, (200, 40))
     weight = np.random.default_rng(0).integers(0, 3, len(y))
     model = MixedLinearRegressor(["g0", "g1"], random_state=0)
     rows = np.repeat(np.arange(len(y)), weight)
-    monkeypatch.setattr(_design, "MAX_CORE", 1)
+    plan_limits(MAX_CORE=1)
     ours = MixedLinearRegressor(["g0", "g1"], random_state=0).fit(X, y, weight)
     theirs = model.fit(X.iloc[rows], y[rows])
     assert_allclose(std(ours), std(theirs), rtol=1e-6)
     assert_allclose(ours.log_likelihood_, theirs.log_likelihood_, rtol=1e-7)
 
 
-def test_levels_of_very_different_sizes(monkeypatch):
+def test_levels_of_very_different_sizes(plan_limits):
     rng = np.random.default_rng(2)
     n = 8000
     share = 1.0 / np.arange(1, 401)
@@ -120,23 +119,23 @@ def test_levels_of_very_different_sizes(monkeypatch):
     y = X["x"] + 0.8 * rng.normal(size=400)[a] + 0.5 * rng.normal(size=150)[b]
     y += rng.normal(size=n)
     model = MixedLinearRegressor(["a", "b"], random_state=0)
-    check(*both(monkeypatch, X, y, model))
+    check(*both(plan_limits, X, y, model))
 
 
-def test_a_variance_of_nothing(monkeypatch):
+def test_a_variance_of_nothing(plan_limits):
     X, y = crossed(3000, (200, 40))
     rng = np.random.default_rng(3)
     X = X.assign(noise=rng.integers(60, size=len(y)))
     model = MixedLinearRegressor(["g0", "g1", "noise"], random_state=0)
-    dense, sparse = both(monkeypatch, X, y, model)
+    dense, sparse = both(plan_limits, X, y, model)
     assert dense.variance_components_.loc[("noise", "Intercept"), "std"] < 0.1
     assert (abs(std(sparse) - std(dense)) < 4 * std_error_of(sparse) + 1e-3).all()
 
 
-def test_random_states_scatter_as_the_error_says(monkeypatch):
+def test_random_states_scatter_as_the_error_says(plan_limits):
     X, y = crossed(2500, (300, 100))
     exact = std(MixedLinearRegressor(["g0", "g1"]).fit(X, y))
-    monkeypatch.setattr(_design, "MAX_CORE", 1)
+    plan_limits(MAX_CORE=1)
     fits = [
         MixedLinearRegressor(["g0", "g1"], random_state=state).fit(X, y)
         for state in range(12)
@@ -150,28 +149,28 @@ def test_random_states_scatter_as_the_error_says(monkeypatch):
     assert_array_equal(std(again), found[3])
 
 
-def test_a_fit_may_begin_at_an_earlier_one(monkeypatch):
+def test_a_fit_may_begin_at_an_earlier_one(plan_limits):
     X, y = crossed()
-    monkeypatch.setattr(_design, "MAX_CORE", 1)
+    plan_limits(MAX_CORE=1)
     model = MixedLinearRegressor(["g0", "g1"], warm_start=True, random_state=0)
     first = std(model.fit(X, y))
     tol = 6 * std_error_of(model)
     assert (abs(std(model.fit(X, y)) - first) <= tol + 1e-4).all()
 
 
-def test_predictions_and_intervals_follow(monkeypatch):
+def test_predictions_and_intervals_follow(plan_limits):
     X, y = crossed()
     new = X[:50].assign(g0=np.arange(50) + 290)
     model = MixedLinearRegressor(["g0", "g1"], random_state=0)
-    dense, sparse = both(monkeypatch, X, y, model)
+    dense, sparse = both(plan_limits, X, y, model)
     assert_allclose(sparse.predict(new), dense.predict(new), atol=5e-3)
     ours, theirs = (m.predict_interval(new, 0.9) for m in (sparse, dense))
     assert_allclose(ours, theirs, atol=0.03)
 
 
-def test_other_models_say_what_is_too_large(monkeypatch):
+def test_other_models_say_what_is_too_large(plan_limits):
     X, y = crossed(800, (60, 40))
-    monkeypatch.setattr(_design, "MAX_CORE", 1)
+    plan_limits(MAX_CORE=1)
     with pytest.raises(ValueError, match="too large for this"):
         MixedPoissonRegressor(["g0", "g1"], solver="laplace").fit(X, np.abs(y).round())
     with pytest.raises(ValueError, match="solver='vi'"):

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skglmm._problem import design as _design
+from skglmm._memory import aligned, is_aligned
 from skglmm._problem.design import Factor, Plan, build_design
 from skglmm._problem.sums import of_coded
+from skglmm.engine import kernel, linear, session, statistics
 
 COVARIANCES = ("full", "diag", "scalar")
 
@@ -105,8 +106,6 @@ class Engine:
     """An objective of the engine that speaks in the user's order of things."""
 
     def __init__(self, problem, kinds, reml):
-        from skglmm.engine import linear, session
-
         factors = [
             Factor(codes, int(codes.max()) + 1, z.shape[1], bool(np.all(z == 1)), kind)
             for codes, z, kind in zip(problem.codes, problem.z, kinds, strict=True)
@@ -246,8 +245,6 @@ def test_every_plan_agrees_with_dense_algebra(name, reml):
 def test_roots_of_the_posterior_precision_agree_with_dense_algebra(name):
     import tensorflow as tf
 
-    from skglmm.engine import kernel
-
     problem = design(name)
     kinds = ["full", "diag", "full"][: len(problem.codes)]
     engine = Engine(problem, kinds, False)
@@ -291,9 +288,9 @@ def test_roots_of_the_posterior_precision_agree_with_dense_algebra(name):
 @pytest.mark.parametrize("length", [1, 2])
 @pytest.mark.parametrize("name", ["a chain and a third", "with slopes"])
 def test_it_does_not_matter_how_much_is_eliminated_before_the_core(
-    name, length, share, monkeypatch
+    name, length, share, monkeypatch, plan_limits
 ):
-    monkeypatch.setattr(_design, "HEAVY_SHARE", share)
+    plan_limits(HEAVY_SHARE=share)
     # the plan that keeps this much of the chain becomes the cheapest
     monkeypatch.setattr(Plan, "seconds", property(lambda p: abs(len(p.chain) - length)))
     problem, kinds = design(name), ["full", "full", "diag"]
@@ -311,8 +308,6 @@ def test_it_does_not_matter_how_much_is_eliminated_before_the_core(
 @pytest.mark.parametrize("name", ["correlated slopes", "with slopes"])
 def test_statistics_of_chunks_of_rows_add_up_to_those_of_all_rows(name):
     import tensorflow as tf
-
-    from skglmm.engine import statistics
 
     problem = design(name)
     engine, n = Engine(problem, ["full"] * len(problem.codes), True), len(problem.y)
@@ -332,8 +327,6 @@ def test_statistics_of_chunks_of_rows_add_up_to_those_of_all_rows(name):
 
 
 def test_arrays_that_are_aligned_are_read_in_place():
-    from skglmm._memory import aligned, is_aligned
-
     for shape, dtype in (((3, 5), np.float64), ((7, 2), np.int64), (11, np.int32)):
         array = aligned(shape, dtype)
         assert array.dtype == dtype and array.shape == np.empty(shape).shape

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import dense
@@ -12,13 +11,12 @@ import enumeration
 import numpy as np
 import pandas as pd
 import pytest
-from engine_problems import Engine, compiled_laplace
+from engine_problems import Engine, compiled_laplace, random_problem
 from generalized_fits import fitted
 from numpy.testing import assert_allclose
 
 import skglmm
 from skglmm import MixedLogisticRegressor, MixedPoissonRegressor
-from skglmm._families import FAMILIES
 from skglmm.solvers import VI, Laplace
 
 # Family, relation of each factor to the one before it, levels, effects, covariance,
@@ -76,10 +74,7 @@ SLOW = {
 
 def prepared(family, relations, n_levels, effects, kinds, seed):
     """Problem, engine, a point (beta, theta) and how it becomes factors T."""
-    from skglmm.engine.inner import RIDGE
-
-    problem = textbook.random_problem(family, relations, n_levels, effects, seed)
-    problem = replace(problem, ridge=RIDGE)
+    problem = random_problem(family, relations, n_levels, effects, seed)
     rng = np.random.default_rng(seed)
     sizes = [
         {"full": q * (q + 1) // 2, "diag": q, "scalar": 1}[kind]
@@ -138,7 +133,7 @@ def test_one_node_is_laplaces_approximation():
     assert_allclose(one[1], 0, atol=1e-15)
     # the quadrature's own code, at the mode
     with engine.session as run:
-        solve = compiled_laplace(run.structure, FAMILIES["binomial"], True)
+        solve = compiled_laplace(run.structure, engine.family, True)
         whole = tf.constant(phi)
         at_mode = solve(run.index, engine.data, *one, whole)
     assert at_mode[0].numpy() == pytest.approx(value, rel=1e-12)

@@ -8,7 +8,6 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skglmm import MixedLogisticRegressor, MixedPoissonRegressor
-from skglmm._problem import design as _design
 from skglmm.datasets import make_mixed_regression
 from skglmm.solvers import VI, _vi
 
@@ -156,10 +155,10 @@ def test_a_fit_may_begin_at_an_earlier_one(model):
     assert model.n_iter_ <= n_iter
 
 
-def test_the_full_posterior_says_what_is_too_large(monkeypatch):
+def test_the_full_posterior_says_what_is_too_large(plan_limits):
     X, y = make_mixed_regression(800, 1, n_groups=(60, 40), random_state=0)
     y = np.abs(y).round()
-    monkeypatch.setattr(_design, "MAX_CORE", 1)
+    plan_limits(MAX_CORE=1)
     assert MixedPoissonRegressor(["g0", "g1"]).fit(X, y).converged_
     full = MixedPoissonRegressor(["g0", "g1"], solver=VI(factorization="full"))
     with pytest.raises(ValueError, match="solver='vi'"):

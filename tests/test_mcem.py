@@ -20,8 +20,9 @@ from skglmm import (
     MixedLogisticRegressor,
     MixedPoissonRegressor,
 )
-from skglmm._families import FAMILIES
-from skglmm._problem.outcome import Outcome
+from skglmm._loops.coordinates import Coordinates
+from skglmm._loops.linear import open_objective
+from skglmm._loops.monte_carlo import ascend, louis, scores
 from skglmm.datasets import (
     load_cbpp,
     load_dyestuff2,
@@ -29,7 +30,8 @@ from skglmm.datasets import (
     load_sleepstudy,
     make_mixed_regression,
 )
-from skglmm.solvers import MCEM, Laplace
+from skglmm.engine import approximation, exact_sampler, generalized, samplers
+from skglmm.solvers import MCEM, Laplace, Outcome
 
 
 def std(model):
@@ -212,17 +214,13 @@ def integral(problem, coef, sds, nodes=8):
 
 @pytest.mark.parametrize("kind", ["joint", "chains"])
 def test_expectations_over_crossed_effects_are_those_of_a_grid(kind):
-    from skglmm._loops.coordinates import Coordinates
-    from skglmm._loops.monte_carlo import scores
-    from skglmm.engine import approximation, generalized, samplers
-
     problem = crossed_problem()
     engine = Engine(problem, ["full", "full"])
     order = engine.order
     coef, sds = np.array([0.3, -0.4]), np.array([0.9, 0.6])
     anchors = [np.array([[sds[r]]]) for r in order]
     with engine.session as run:
-        objective = generalized.Variational(run, FAMILIES["binomial"], None)
+        objective = generalized.Variational(run, engine.family, None)
         objective.set_nodes(33)
         objective.evaluate(run.theta(anchors))
         gauss = approximation.Approximation(run, objective, anchors)
@@ -255,17 +253,13 @@ def test_expectations_over_crossed_effects_are_those_of_a_grid(kind):
 
 @pytest.mark.slow
 def test_louis_information_is_the_second_derivative_of_the_grid():
-    from skglmm._loops.coordinates import Coordinates
-    from skglmm._loops.monte_carlo import louis
-    from skglmm.engine import approximation, generalized, samplers
-
     problem = crossed_problem()
     engine = Engine(problem, ["full", "full"])
     order = engine.order
     coef, sds = np.array([0.3, -0.4]), np.array([0.9, 0.6])
     anchors = [np.array([[sds[r]]]) for r in order]
     with engine.session as run:
-        objective = generalized.Variational(run, FAMILIES["binomial"], None)
+        objective = generalized.Variational(run, engine.family, None)
         objective.set_nodes(33)
         objective.evaluate(run.theta(anchors))
         gauss = approximation.Approximation(run, objective, anchors)
@@ -383,9 +377,6 @@ def test_a_linear_model_ends_at_its_maximum_to_the_error_that_it_tells():
 def test_draws_from_a_linear_model_find_the_maximum_from_far_away(reml):
     from types import SimpleNamespace
 
-    from skglmm._loops.linear import open_objective
-    from skglmm._loops.monte_carlo import ascend
-
     X, y = load_sleepstudy(return_X_y=True, as_frame=True)
     caught = {}
 
@@ -398,9 +389,6 @@ def test_draws_from_a_linear_model_find_the_maximum_from_far_away(reml):
         "Subject", random_slopes=["Days"], reml=reml, solver=Spy(), random_state=0
     ).fit(X, y)
     problem = caught["problem"]
-    from skglmm._loops.coordinates import Coordinates
-    from skglmm.engine import exact_sampler
-
     with open_objective(problem, "cpu") as (run, objective):
         far = [np.array([[0.5, 0.0], [0.1, 0.8]])]
         coordinates = Coordinates(run.structure.covariance, far, [18], 0)

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from engine_problems import coded_problem
 from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import approx_fprime, minimize
@@ -16,6 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skglmm import MixedLinearRegressor
 from skglmm._fixed import imputed, pooling
 from skglmm._fixed.column_model import ColumnModel
+from skglmm._problem.coding import least_squares
 from skglmm.datasets import make_mixed_regression
 from skglmm.solvers import VI
 
@@ -183,24 +185,18 @@ def test_a_slope_and_crossed_factors_may_be_there_as_well():
 
 
 def test_joint_draws_of_the_effects_have_their_posterior_distribution():
-    from skglmm._problem.coding import code_fixed, least_squares
-    from skglmm._problem.design import Factor, build_design
-    from skglmm._problem.problem import Problem
-
     random = np.random.default_rng(5)
     n, levels, noise, sd = 60, (6, 4), 0.7, (1.2, 0.5)
     codes = [np.r_[np.arange(k), random.integers(0, k, n - k)] for k in levels]
-    factors = [
-        Factor(c.astype(np.int32), k) for c, k in zip(codes, levels, strict=True)
-    ]
-    design = build_design(factors)
     X, y = random.normal(size=(n, 1)), random.normal(size=n)
     weight = random.integers(1, 4, n).astype(float)
-    border, _ = code_fixed(X, weight, True)
+    problem = coded_problem(X, codes, weight)
+    design = problem.design
+    user = np.argsort(np.arange(n) if design.order is None else design.order)
     Z = np.hstack(
         [c[:, None] == np.arange(k) for c, k in zip(codes, levels, strict=True)]
     )
-    D = np.hstack([border[:, :-1], Z.astype(float)])
+    D = np.hstack([problem.border[user, :-1], Z.astype(float)])
     prior = np.diag(np.r_[0.0, 0.0, np.repeat(1.0 / np.square(sd), levels)])
     precision = D.T @ (weight[:, None] * D) / noise + prior
     # what is drawn is the coefficients and Z b; one effect is free between factors
@@ -210,13 +206,6 @@ def test_joint_draws_of_the_effects_have_their_posterior_distribution():
     inverse = np.linalg.pinv(covariance, 1e-9, True)
     rank = np.linalg.matrix_rank(covariance, 1e-9 * np.linalg.norm(covariance, 2))
     engine = design.plan.chain + design.plan.core
-    problem = Problem(
-        design=design,
-        border=design.rows(border),
-        z=(None, None),
-        weight=design.rows(weight),
-    )
-    user = np.argsort(np.arange(n) if design.order is None else design.order)
     roots = tuple(np.array([[sd[r]]]) for r in engine)
     generator = np.random.RandomState(0)
     distances, total, n_draws = 0.0, 0.0, 200

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from engine_problems import coded_problem
 from joblib import Parallel, delayed
 from numpy.testing import assert_allclose
 from scipy.integrate import quad
@@ -19,9 +20,6 @@ from skglmm import (
 from skglmm._families import FAMILIES
 from skglmm._fixed import imputed, pooling
 from skglmm._fixed.latent import Normal, Other
-from skglmm._problem.coding import code_fixed
-from skglmm._problem.design import Factor, build_design
-from skglmm._problem.problem import Problem
 from skglmm.solvers import VI, MacKay
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(61)
@@ -123,19 +121,12 @@ def test_draws_of_the_effects_have_the_precision_of_the_expected_likelihood():
     random = np.random.default_rng(5)
     n, levels = 120, 8
     codes = np.arange(n) % levels
-    design = build_design([Factor(codes.astype(np.int32), levels)])
     X = random.normal(size=(n, 1))
     eta = 0.5 + 0.3 * X[:, 0] + random.normal(size=levels)[codes]
     y = random.poisson(np.exp(eta)).astype(float)
     weight = random.integers(1, 3, n).astype(float)
-    border, _ = code_fixed(design.rows(X), design.rows(weight), True)
-    problem = Problem(
-        design=design,
-        border=border,
-        z=(None,),
-        weight=design.rows(weight),
-        family=FAMILIES["poisson"],
-    )
+    problem = coded_problem(X, [codes], weight, "poisson")
+    design, border = problem.design, problem.border
     y, codes = design.rows(y), design.rows(codes)
     generator = np.random.RandomState(0)
     solver, distances, total, n_draws = VI(), 0.0, 0.0, 200

@@ -29,7 +29,6 @@ from skglmm import (
     MixedPoissonRegressor,
 )
 from skglmm._fitted import persistence
-from skglmm._fitted.persistence import OtherVersionWarning, _join, _split
 from skglmm.datasets import make_mixed_regression
 from skglmm.solvers import VI, Laplace, MacKay
 
@@ -254,7 +253,7 @@ def test_labels_that_only_pandas_or_python_knows_keep_their_type(labels, way):
 
 def test_text_that_is_not_valid_unicode_is_kept():
     labels = ["\ud83d", "", "a\udcff", "b"]  # as os.fsdecode gives file names
-    assert _split(*_join(labels)) == labels
+    assert persistence._split(*persistence._join(labels)) == labels
 
 
 @pytest.mark.parametrize("way", ["pickle", "joblib", "skops"])
@@ -332,7 +331,7 @@ def test_reading_with_another_version_says_which_one_saved(way, monkeypatch):
     with pytest.warns(InconsistentVersionWarning, match=message) as caught:
         other = read(content)
     assert len(caught) == 1
-    assert isinstance(caught[0].message, OtherVersionWarning)
+    assert isinstance(caught[0].message, persistence.OtherVersionWarning)
     assert caught[0].message.saved_version == "0.0.7"
     assert caught[0].message.current_version == "2.0"
     same(vars(other), vars(model))

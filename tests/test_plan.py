@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from skglmm import MixedLinearRegressor, show_plan
-from skglmm._problem import design as _design
 from skglmm.datasets import load_pastes, make_mixed_regression
 
 
@@ -29,8 +28,8 @@ def test_crossed_factors_leave_the_smaller_one():
     )
 
 
-def test_what_is_too_large_is_not_dense(monkeypatch):
-    monkeypatch.setattr(_design, "MAX_CORE", 5)
+def test_what_is_too_large_is_not_dense(plan_limits):
+    plan_limits(MAX_CORE=5)
     X, _ = make_mixed_regression(500, 1, n_groups=(40, 7), random_state=0)
     text = show_plan(MixedLinearRegressor(["g0", "g1"]), X)
     assert "conjugate gradients, traces by random signs: 'g1' (7 levels)" in text

@@ -12,13 +12,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
-import skglmm._base
-import skglmm._progress
-from skglmm import (
-    MixedLinearRegressor,
-    MixedLogisticRegressor,
-)
-from skglmm._progress import Progress
+from skglmm import MixedLinearRegressor, MixedLogisticRegressor, _base, _progress
 from skglmm.datasets import load_sleepstudy, make_mixed_regression
 
 SOLVERS = ["vi", "laplace", "mackay", "mcem"]
@@ -72,7 +66,7 @@ def test_timings_add_up_to_the_fit():
     assert "estimating" in model.timings_
 
 
-class Impatient(Progress):
+class Impatient(_progress.Progress):
     """A user who presses Ctrl-C after three evaluations."""
 
     after = 3
@@ -85,7 +79,7 @@ class Impatient(Progress):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_an_interrupted_fit_is_left_at_its_best(solver, outcomes, monkeypatch, capsys):
-    monkeypatch.setattr(skglmm._base, "Progress", Impatient)
+    monkeypatch.setattr(_base, "Progress", Impatient)
     if solver == "mcem":
         # the variational start takes longer than three
         monkeypatch.setattr(Impatient, "after", 6)
@@ -109,7 +103,7 @@ def test_an_interrupted_fit_is_left_at_its_best(solver, outcomes, monkeypatch, c
 
 
 def test_a_linear_fit_can_be_interrupted(monkeypatch, capsys):
-    monkeypatch.setattr(skglmm._base, "Progress", Impatient)
+    monkeypatch.setattr(_base, "Progress", Impatient)
     X, y = load_sleepstudy(return_X_y=True, as_frame=True)
     model = MixedLinearRegressor("Subject", random_slopes=["Days"], verbose=1)
     with pytest.warns(ConvergenceWarning, match="interrupted after 3 evaluations"):
@@ -119,14 +113,14 @@ def test_a_linear_fit_can_be_interrupted(monkeypatch, capsys):
 
 
 def test_before_the_first_evaluation_there_is_nothing_to_keep(outcomes, monkeypatch):
-    class Hasty(Progress):
+    class Hasty(_progress.Progress):
         def needed(self, *size):
             return True
 
         def step(self, value=np.nan):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(skglmm._base, "Progress", Hasty)
+    monkeypatch.setattr(_base, "Progress", Hasty)
     model = logistic(solver="mackay")
     with pytest.raises(KeyboardInterrupt):
         model.fit(*outcomes)
@@ -186,7 +180,7 @@ def terminal():
 def eager_bars(monkeypatch):
     """Bars that show every step at once."""
     auto = pytest.importorskip("tqdm.auto", reason="needs tqdm")
-    monkeypatch.setattr(skglmm._progress, "_LONG", 0.0)
+    monkeypatch.setattr(_progress, "_LONG", 0.0)
     eager = functools.partial(auto.tqdm, mininterval=0.0)
     monkeypatch.setattr(auto, "tqdm", eager)
 
@@ -207,7 +201,7 @@ def test_nothing_of_a_bar_stays(outcomes, eager_bars, monkeypatch):
     with terminal() as received:
         logistic(verbose=1).fit(*outcomes)
     assert "".join(received).endswith("\r")
-    monkeypatch.setattr(skglmm._base, "Progress", Impatient)
+    monkeypatch.setattr(_base, "Progress", Impatient)
     with (
         terminal() as received,
         pytest.warns(ConvergenceWarning, match="interrupted after 3 evaluations"),
@@ -218,7 +212,7 @@ def test_nothing_of_a_bar_stays(outcomes, eager_bars, monkeypatch):
 
 def test_a_short_fit_has_no_bar(outcomes, monkeypatch, capsys):
     pytest.importorskip("tqdm", reason="needs tqdm")
-    monkeypatch.setattr(skglmm._progress, "_LONG", 1000.0)
+    monkeypatch.setattr(_progress, "_LONG", 1000.0)
     with terminal() as received:
         logistic(verbose=1).fit(*outcomes)
     assert "".join(received).strip() == ""

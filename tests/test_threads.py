@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_info
 
-import skglmm._base
-from skglmm import MixedLinearRegressor
+from skglmm import MixedLinearRegressor, _base
 from skglmm._threads import one_blas_thread
 from skglmm.datasets import load_sleepstudy
 
@@ -60,23 +59,23 @@ def test_a_narrow_table_is_fitted_with_one_and_a_wide_one_with_all(
 ):
     seen = []
 
-    class Watched(skglmm._base.Progress):
+    class Watched(_base.Progress):
         def begin(self, X, y):
             seen.append(blas_threads())
             super().begin(X, y)
 
-    monkeypatch.setattr(skglmm._base, "Progress", Watched)
+    monkeypatch.setattr(_base, "Progress", Watched)
     X, y = load_sleepstudy(return_X_y=True, as_frame=True)
     X, y = (pd.concat([part] * 10, ignore_index=True) for part in (X, y))
     MixedLinearRegressor("Subject").fit(X, y)
-    monkeypatch.setattr(skglmm._base, "_NARROW", 1)
+    monkeypatch.setattr(_base, "_NARROW", 1)
     MixedLinearRegressor("Subject").fit(X, y)
     assert seen == [{1}, several]
 
 
 def test_a_small_table_is_fitted_as_it_comes(several, monkeypatch):
     held = []
-    monkeypatch.setattr(skglmm._base, "one_blas_thread", lambda: held.append(1))
+    monkeypatch.setattr(_base, "one_blas_thread", lambda: held.append(1))
     X, y = load_sleepstudy(return_X_y=True, as_frame=True)
     MixedLinearRegressor("Subject").fit(X, y)
     assert not held

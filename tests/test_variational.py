@@ -1,7 +1,5 @@
 """The evidence lower bound: value, slope and optimum, and what the optimum is worth."""
 
-from dataclasses import replace
-
 import dense
 import dense_generalized as textbook
 import enumeration
@@ -9,7 +7,7 @@ import numpy as np
 import oracle_problems as oracles
 import pandas as pd
 import pytest
-from engine_problems import Engine
+from engine_problems import Engine, random_problem
 from generalized_fits import fitted
 from numpy.testing import assert_allclose
 
@@ -89,10 +87,7 @@ def random_factors(kinds, effects, seed):
 
 
 def prepared(family, relations, n_levels, effects, kinds, seed, kept=None):
-    from skglmm.engine.inner import RIDGE
-
-    problem = textbook.random_problem(family, relations, n_levels, effects, seed)
-    problem = replace(problem, ridge=RIDGE)
+    problem = random_problem(family, relations, n_levels, effects, seed)
     engine = Engine(problem, kinds, dense=kept is None)
     return problem, engine, *random_factors(kinds, effects, seed)
 
