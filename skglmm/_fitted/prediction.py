@@ -105,13 +105,13 @@ class Rows:
             variance += self.gap_variance
         for effects in self.effects:
             z, codes = effects.z, effects.codes
-            table = effects.padded(effects.posteriors, effects.prior)
+            padded = effects.padded(effects.posteriors, effects.prior)
             if z is None:
-                variance += np.ascontiguousarray(table[:, 0, 0]).take(codes)
+                variance += np.ascontiguousarray(padded[:, 0, 0]).take(codes)
                 continue
             for i in range(z.shape[1]):
                 for k in range(i + 1):
-                    part = np.ascontiguousarray(table[:, i, k]).take(codes)
+                    part = np.ascontiguousarray(padded[:, i, k]).take(codes)
                     part *= z[:, i]
                     part *= z[:, k]
                     variance += part if i == k else 2.0 * part

@@ -336,7 +336,7 @@ class Summary:
     def _random_block(self):
         frame = self.variance_components
         cells = [_aligned(frame[name].to_numpy()) for name in ("variance", "std")]
-        table = frame.iloc[:, 2:].to_numpy()
+        correlations = frame.iloc[:, 2:].to_numpy()
         rows, previous, within, width = [], None, 0, 0
         for at, (group, effect) in enumerate(frame.index):
             new = previous is None or group != previous
@@ -344,7 +344,9 @@ class Summary:
             shown = 0 if group in self.uncorrelated else within
             width = max(width, shown)
             row = [str(group) if new else "", str(effect), cells[0][at], cells[1][at]]
-            rows.append(row + [f"{value + 0.0:.2f}" for value in table[at, :shown]])
+            rows.append(
+                row + [f"{value + 0.0:.2f}" for value in correlations[at, :shown]]
+            )
         header = ["Group", "Effect", "Variance", "Std.Dev."]
         header += ["Corr"] + [""] * (width - 1) if width else []
         counts = "; ".join(f"{name}, {n}" for name, n in self.n_levels.items())
@@ -367,8 +369,8 @@ class Summary:
             [f"{z:.3f}" if abs(z) < _FAR else f"{z:.{_DIGITS}g}" for z in ratio],
             strict=True,
         )
-        left = len(self.fixed_effects) - len(frame)
-        foot = f"and {left} more" if left else None
+        more = len(self.fixed_effects) - len(frame)
+        foot = f"and {more} more" if more else None
         header = ["", "Estimate", "Std. Error", "z value"]
         return _Block("Fixed effects:", header, [*map(list, rows)], 1, foot)
 
@@ -385,9 +387,9 @@ class _Block:
 
     def text(self):
         lines = [] if self.title is None else [self.title]
-        table = [self.header, *self.rows] if self.header else []
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        for row in table:
+        rows = [self.header, *self.rows] if self.header else []
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
             cells = [
                 cell.ljust(width) if at < self.n_labels else cell.rjust(width)
                 for at, (cell, width) in enumerate(zip(row, widths, strict=True))

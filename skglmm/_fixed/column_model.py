@@ -44,14 +44,14 @@ class ColumnModel:
             known = ~gaps
             inverse = np.linalg.pinv(correlation[np.ix_(known, known)], 1e-10, True)
             slopes = correlation[np.ix_(gaps, known)] @ inverse
-            left = correlation[np.ix_(gaps, gaps)] - (
+            conditional = correlation[np.ix_(gaps, gaps)] - (
                 slopes @ correlation[np.ix_(known, gaps)]
             )
             away = (X[np.ix_(rows, known)] - self.mean[known]) / scale[known]
             filled = self.mean[gaps] + (away @ slopes.T) * scale[gaps]
             X[np.ix_(rows, gaps)] = filled
             size = (scale * coef)[gaps]
-            variance[rows] = max(size @ left @ size, 0.0)
+            variance[rows] = max(size @ conditional @ size, 0.0)
         return X, variance
 
 

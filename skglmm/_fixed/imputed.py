@@ -171,17 +171,17 @@ class _Columns:
         slopes = (self._scale * coef)[self._random]
         for gaps, rows in self._patterns:
             of, known = slopes[gaps], ~gaps
-            left = np.linalg.inv(precision[np.ix_(gaps, gaps)])
+            conditional = np.linalg.inv(precision[np.ix_(gaps, gaps)])
             away = (values - mean)[np.ix_(rows, known)]
             at = mean[np.ix_(rows, gaps)]
-            at -= away @ precision[np.ix_(known, gaps)] @ left
+            at -= away @ precision[np.ix_(known, gaps)] @ conditional
             noise = random.standard_normal(at.shape)
-            new = at + noise @ np.linalg.cholesky(left).T
-            variance = of @ left @ of
+            new = at + noise @ np.linalg.cholesky(conditional).T
+            variance = of @ conditional @ of
             if variance > 0.0:
                 others = eta[rows] - values[np.ix_(rows, gaps)] @ of
                 part = response.draw(rows, others, at @ of, variance, random)
-                new += np.outer(part - new @ of, left @ of / variance)
+                new += np.outer(part - new @ of, conditional @ of / variance)
             values[np.ix_(rows, gaps)] = new
         self._rows[:, self._random] = values
 
@@ -257,8 +257,8 @@ def _turn(problem, y, solver, random):
     noise = solution.noise_variance
     roots = tuple(map(covariance_root, solution.covariances))
     start = _off_zero(roots, noise)
-    left = max(problem.weight.sum() - len(solution.coef), 1.0)
-    noise *= left / random.chisquare(left)
+    freedom = max(problem.weight.sum() - len(solution.coef), 1.0)
+    noise *= freedom / random.chisquare(freedom)
     coef, part = _draw(problem, y, roots, noise, random, solver.device, least_squares)
     solution = replace(solution, coef=solution.coef + origin)
     return solution, _Drawn(coef, part, noise, start)

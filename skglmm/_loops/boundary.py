@@ -130,7 +130,7 @@ def minimize(run, objective, theta, max_iter, tol, cold):
         at_zero = objective.evaluate(zero)
         if not at_zero["value"] <= best["value"] + _NO_WORSE:
             break
-        left = max_iter - best["n_iter"]
+        n_more = max_iter - best["n_iter"]
         settled = objective.evaluate(raised)["value"] >= at_zero["value"] - _NO_WORSE
         # where a column of T vanishes, turning the other axes is no move of T: begin
         # anew from the triangular factor that the singular covariance has
@@ -139,9 +139,11 @@ def minimize(run, objective, theta, max_iter, tol, cold):
         )
         if settled and not turns:
             return best | {"theta": zero}, at_zero
-        if left < 1:
+        if n_more < 1:
             break
-        again, found = objective.minimize(zero if settled else raised, left, tol, False)
+        again, found = objective.minimize(
+            zero if settled else raised, n_more, tol, False
+        )
         if settled and not found["value"] < at_zero["value"] - _NO_WORSE:
             return best | {"theta": zero}, at_zero
         out = found

@@ -62,8 +62,8 @@ def _finish(problem, run, objective, theta, history, solver, done):
         best, out = objective.minimize(theta, 1, solver.tol, False)
         best["outcome"] = Outcome.INTERRUPTED
     else:
-        left = max(1, solver.max_iter - len(history))
-        best, out = minimize(run, objective, theta, left, solver.tol, False)
+        n_more = max(1, solver.max_iter - len(history))
+        best, out = minimize(run, objective, theta, n_more, solver.tol, False)
         rest = best, out, solver.max_iter, solver.tol
         best, out = from_others(problem, run, objective, *rest)
     return best | {

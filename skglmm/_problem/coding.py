@@ -187,9 +187,9 @@ def least_squares(y, border, weight):
         return (weight[some] * y[some]) @ border[some, :-1]
 
     def write(some):
-        left = border[some, -1]
-        np.subtract(y[some], border[some, :-1] @ origin, out=left)
-        return (weight[some] * left) @ border[some, :-1]
+        residual = border[some, -1]
+        np.subtract(y[some], border[some, :-1] @ origin, out=residual)
+        return (weight[some] * residual) @ border[some, :-1]
 
     for function in (fitted, write):  # the second removes the rounding of the first
         step = sum(by_block(function, len(y)), np.zeros(n_columns)) / total

@@ -366,8 +366,8 @@ def spanned(terms, encoded, values, X, weight, fit_intercept):
                 [np.bincount(codes, column * b, len(levels)) for b in basis.T]
             )
             length = np.bincount(codes, column**2, len(levels))
-            left = length - np.sum(inside**2, axis=0)
-            if np.all(left <= 1e-9 * length):
+            outside = length - np.sum(inside**2, axis=0)
+            if np.all(outside <= 1e-9 * length):
                 messages.append(
                     f"the fixed columns hold the effects {effect!r} of all levels of "
                     f"{term.name!r}: there is nothing left to tell their variance "

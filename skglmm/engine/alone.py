@@ -21,12 +21,12 @@ _LEAST, _OF_BEST = 1e-8, 0.05
 _SMALLEST, _LARGEST = 0.1, 1e6
 
 
-def _left_out(t, own, score):
+def _eliminate(t, own, score):
     """Effects, what they leave of the scores, and information of the levels."""
     gain, _, _ = blocks.gain(t, own)
     effects = blocks.product(gain, score[:, None])[:, 0]
-    left = score - blocks.product(own, effects[:, None])[:, 0]
-    return effects, left, own - blocks.product(own, blocks.product(gain, own))
+    remaining = score - blocks.product(own, effects[:, None])[:, 0]
+    return effects, remaining, own - blocks.product(own, blocks.product(gain, own))
 
 
 def by_factor(structure, index, matrices, sums):
@@ -81,9 +81,9 @@ def start(structure, own, scores, variance, n_rows):
         factors = covariance.to_factors(structure, theta)
         counts, squares = [], []
         for t, a, h in zip(factors, own, scores, strict=True):
-            effects, left, info = _left_out(t, a, h)
+            effects, remaining, info = _eliminate(t, a, h)
             info = tf.matmul(tf.reduce_sum(info, -1), t)
-            outer = tf.matmul(tf.matmul(left, left, transpose_b=True), t)
+            outer = tf.matmul(tf.matmul(remaining, remaining, transpose_b=True), t)
             counts.append(tf.matmul(t, info, transpose_a=True))
             outer = tf.matmul(t, outer, transpose_a=True)
             squares.append(outer / residual(effects, h))
@@ -105,7 +105,7 @@ def start(structure, own, scores, variance, n_rows):
     parts, scales, rest = covariance.split(structure, theta), [], variance
     factors = covariance.to_factors(structure, theta)
     for t, a, h in zip(factors, own, scores, strict=True):
-        effects, _, _ = _left_out(t, a, h)
+        effects, _, _ = _eliminate(t, a, h)
         scales.append(residual(effects, h))
         rest -= variance - scales[-1]
     rest = tf.maximum(rest, _OF_BEST * tf.reduce_min(tf.stack(scales)))

@@ -70,12 +70,12 @@ def _averaged(inner, index, data, nodes, theta, aux, tol):
     blank = variational.blank_estimates(inner.structure, index, tf.shape(data["X"])[1])
     aux = aux | {"turns": tf.constant(0, INT), "estimates": blank}
     out = variational.evaluate(inner, index, data, nodes, theta, aux, tol)
-    left = tf.linalg.matvec(out["inverse"](), out["gradient"])
+    step = tf.linalg.matvec(out["inverse"](), out["gradient"])
     names = ("coef", "spherical", "variance", "eta")
     return {
         "value": out["value"],
         "fixed_point": out["fixed_point"](),
-        "left": 0.5 * tf.reduce_sum(left * out["gradient"]),
+        "left": 0.5 * tf.reduce_sum(step * out["gradient"]),
         "aux": {name: out["aux"][name] for name in names},
         "estimates": out["aux"]["estimates"],
     }

@@ -69,8 +69,8 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
     state = kernel.factorize(structure, index, statistics, factors)
     effects, scores, _, explained = kernel.project(structure, index, state, statistics)
     posterior, information = kernel.posterior(structure, index, state)
-    left = statistics["border"] - explained
-    fixed = profile(left, n_rows, reml)
+    projected = statistics["border"] - explained
+    fixed = profile(projected, n_rows, reml)
     sigma2, n = fixed["variance"], fixed["n"]
     value = (
         state["log_det"]
@@ -99,7 +99,7 @@ def evaluate(structure, index, statistics, theta, n_rows, reml):
         "n": n,
         "evidence": terms["evidence"],
         "kept": {
-            "left": left,
+            "projected": projected,
             "effects": tuple(effects),
             "posterior": tuple(posterior),
         },
@@ -111,7 +111,7 @@ def estimates(structure, theta, kept, n_rows, reml):
 
     ``moves`` (q, p, J) are minus the derivatives of the means in the fixed effects.
     """
-    fixed = profile(kept["left"], n_rows, reml)
+    fixed = profile(kept["projected"], n_rows, reml)
     contrast = contrast_of(fixed)
     return {
         "fixed": {name: fixed[name] for name in ("coef", "half", "variance")},
@@ -220,7 +220,7 @@ def _initial(structure, index, statistics, theta, max_iter):
     border, n_levels = statistics["border"], index["n_levels"]
     p, effects = tf.shape(border)[0], list(enumerate(structure.n_effects))
     blank = {
-        "left": border,
+        "projected": border,
         "effects": tuple(tf.zeros([q, p, n_levels[r]], FLOAT) for r, q in effects),
         "posterior": tuple(tf.zeros([q, q, n_levels[r]], FLOAT) for r, q in effects),
     }

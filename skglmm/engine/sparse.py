@@ -269,9 +269,9 @@ class SparseInner(Inner):
         steps = self._with_small(index, system, scale, steps, step[p:])
         h, spherical = [], []
         for r, q in enumerate(self.structure.n_effects):
-            left = reduced[r][:, p:] - tf.matmul(reduced[r][:, :p], step[:p])
-            left -= sums.applied(r, steps)
-            h.append(by_level(left, q)[:, 0])
+            remaining = reduced[r][:, p:] - tf.matmul(reduced[r][:, :p], step[:p])
+            remaining -= sums.applied(r, steps)
+            h.append(by_level(remaining, q)[:, 0])
             spherical.append(u[r] + by_level(steps[r], q)[:, 0])
         normal, alone = s["normal"], s["alone"]
         if self.joint:
