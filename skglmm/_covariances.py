@@ -27,9 +27,13 @@ class Covariance:
     shares : bool
         Whether independent effects have a variance in common, so that their scales
         matter.
+    couples : bool
+        Whether effects of different levels covary, by what `levels_root` gives. Such a
+        factor needs a dense matrix of all random effects.
     """
 
     name, correlates, independent, shares = "", False, False, False
+    couples = False
 
     def basis(self, q: int) -> np.ndarray:
         """Derivative of T in the parameters, of shape (k, q, q)."""
@@ -93,6 +97,13 @@ class Covariance:
         pooling = self.pooling(len(square))
         ratio = pooling.T @ ((pooling @ have) / (pooling @ want))
         return np.diag(np.sqrt(ratio / pooling.sum(axis=0)))
+
+    def levels_root(self, levels) -> np.ndarray | None:
+        """L (J, J) of the relationships A = L L' between levels, given by label.
+
+        The effects of all levels have the covariance T T' times A, level by level.
+        """
+        return None
 
     def pooling(self, q: int) -> np.ndarray:
         """Effects (k, q) by whose squares each parameter is scaled: all of them."""
@@ -192,6 +203,39 @@ class Scalar(Covariance):
 
     def root(self, moments):
         return np.sqrt(np.trace(moments) / len(moments)) * np.eye(len(moments))
+
+
+class Related(Full):
+    """Effects of any covariance, of levels that are related in a known way.
+
+    Parameters
+    ----------
+    name : str
+        What ``covariance=`` is to call it.
+    labels : sequence of length n
+        Of the levels, such as animals or species; more than the rows have do no harm.
+    relationship : array-like of shape (n, n)
+        A, symmetric and positive definite: 1 on the diagonal if the variances are to
+        be those of a level.
+    """
+
+    couples = True
+
+    def __init__(self, name, labels, relationship):
+        self.name = name
+        self._relationship = np.asarray(relationship, dtype=float)
+        self._place = {label: at for at, label in enumerate(labels)}
+
+    def levels_root(self, levels):
+        missing = [label for label in levels if label not in self._place]
+        if missing:
+            raise ValueError(
+                f"covariance={self.name!r} knows no relationship of the level "
+                f"{missing[0]!r} (and {len(missing) - 1} others): give a row and a "
+                "column for each level."
+            )
+        at = [self._place[label] for label in levels]
+        return np.linalg.cholesky(self._relationship[np.ix_(at, at)])
 
 
 COVARIANCES: dict[str, Covariance] = {

@@ -37,7 +37,8 @@ class Family:
 
     words, link, residual = "", "", "distribution"
     is_linear, is_bounded = False, False
-    parameter_names, parameters = (), None
+    parameter_names: tuple[str, ...] = ()
+    parameters = None
 
     @property
     def origin(self):

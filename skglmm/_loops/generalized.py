@@ -279,12 +279,12 @@ def make_solution(problem, best, out, covariance, log_likelihood, method):
     """Solution from a report (`optimizers.report`) and the estimates at its end."""
     cross = None
     if "moves" in out:
-        cross = cross_covariances(out["moves"], covariance)
+        cross = cross_covariances(problem.design.effects(out["moves"]), covariance)
     return Solution(
         coef=out["coef"],
         coef_covariance=covariance,
         covariances=tuple(t @ t.T for t in out["factors"]),
-        means=out["means"],
+        means=problem.design.effects(out["means"]),
         posteriors=out["posterior"],
         noise_variance=None,
         log_likelihood=log_likelihood,

@@ -89,7 +89,7 @@ def solution(problem, best, out):
         coef=out["fixed"]["coef"],
         coef_covariance=covariance,
         covariances=tuple(sigma2 * t @ t.T for t in factors),
-        means=out["means"],
+        means=problem.design.effects(out["means"]),
         posteriors=tuple(sigma2 * c for c in out["posterior"]),
         noise_variance=sigma2,
         log_likelihood=-0.5 * float(out["value"]),
@@ -98,5 +98,5 @@ def solution(problem, best, out):
         history=best["history"],
         outcome=outcome,
         singular=singular_factors(factors),
-        cross=cross_covariances(out["moves"], covariance),
+        cross=cross_covariances(problem.design.effects(out["moves"]), covariance),
     )

@@ -33,6 +33,8 @@ class Factor:
         Whether the only effect is an intercept.
     covariance : str, default="full"
         Name of the structure in `COVARIANCES`.
+    root : ndarray of shape (n_levels, n_levels) or None, default=None
+        L, if the levels are related by A = L L'.
     """
 
     codes: np.ndarray
@@ -40,6 +42,7 @@ class Factor:
     n_effects: int = 1
     plain: bool = True
     covariance: str = "full"
+    root: np.ndarray | None = None
 
     @property
     def structure(self):
@@ -165,6 +168,18 @@ class GroupedDesign:
         order = self.level_order[r]
         return by_level if order is None else by_level[..., order]
 
+    def effects(self, values):
+        """Effects of each factor from those with independent levels, L taken off.
+
+        Parameters
+        ----------
+        values : sequence of ndarray of shape (..., n_levels)
+        """
+        return tuple(
+            v if factor.root is None else v @ factor.root.T
+            for v, factor in zip(values, self.factors, strict=True)
+        )
+
 
 _ADVICE = (
     "Use solver='vi', whose default has no such limit, or drop or coarsen one of the "
@@ -199,6 +214,8 @@ def build_design(factors, limit=np.inf, advice=_ADVICE, *, sort=True):
     if not factors:
         index = {"n_levels": np.zeros(0, np.int32), "parent": ()}
         return GroupedDesign((), Plan((), ()), (), None, index, ())
+    if any(factor.root is not None for factor in factors):
+        return _related_design(factors)
     given, chain = factors, _longest_chain(factors)
     factors, level_order, order = list(factors), [None] * len(factors), None
     for inner, outer in zip(chain[-2::-1], chain[:0:-1], strict=True):
@@ -240,6 +257,21 @@ def build_design(factors, limit=np.inf, advice=_ADVICE, *, sort=True):
         index=index,
         row_cell=row_cell,
     )
+
+
+def _related_design(factors):
+    """A design with nothing but a core, where related levels are whole blocks."""
+    everyone = tuple(range(len(factors)))
+    plan = Plan((), everyone, sum(factor.size for factor in factors))
+    if plan.too_large:
+        raise ValueError(
+            "The levels of a factor are related, so that the random effects of all "
+            f"factors are in one dense matrix, of {plan.n_core:,} columns here and "
+            f"{MAX_CORE:,} at most. Drop or coarsen one of the factors."
+        )
+    index, row_cell = _index(factors, plan, {})
+    empty = (None,) * len(factors)
+    return GroupedDesign(tuple(factors), plan, empty, None, index, row_cell)
 
 
 def sparse_index(factors):
@@ -385,22 +417,10 @@ def _index(factors, plan, meets):
             for t, s in links
         ),
     }
-    for name, values in zip(
-        (
-            "pair",
-            "pair_first",
-            "pair_second",
-            "pair_place",
-            "heavy_level",
-            "heavy_cell",
-            "heavy_place",
-            "cell_light",
-            "cell_heavy",
-        ),
-        zip(*pairs, strict=True),
-        strict=False,
-    ):
-        index[name] = values
+    names = ("pair", "pair_first", "pair_second", "pair_place")
+    names += ("heavy_level", "heavy_cell", "heavy_place", "cell_light", "cell_heavy")
+    by_name = zip(*pairs, strict=True) if pairs else [()] * len(names)
+    index |= dict(zip(names, by_name, strict=True))
     return index, tuple(row_cell)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skglmm._covariances import COVARIANCES
 from skglmm._families import Family
 from skglmm._memory import aligned
 from skglmm._problem.coding import (
@@ -69,7 +70,14 @@ class Working:
 def factors_of(inputs: Inputs) -> list[Factor]:
     """The terms as a design wants them."""
     return [
-        Factor(codes, len(levels), term.n_effects, not term.slopes, term.covariance)
+        Factor(
+            codes,
+            len(levels),
+            term.n_effects,
+            not term.slopes,
+            term.covariance,
+            COVARIANCES[term.covariance].levels_root(levels),
+        )
         for term, (codes, levels) in zip(inputs.terms, inputs.encoded, strict=True)
     ]
 

@@ -68,7 +68,7 @@ def too_many(term, n_levels, total):
     reason : str or None
     """
     together = term.n_effects if COVARIANCES[term.covariance].correlates else 1
-    if together * n_levels < total or _steep(term):
+    if together * n_levels < total or _steep(term) or _coupled(term):
         return None
     if term.n_effects == 1:
         return (
@@ -80,6 +80,11 @@ def too_many(term, n_levels, total):
         f"{n_levels} levels) as there are rows ({total:g}), or more: their covariance "
         "cannot be told from the residual variance"
     )
+
+
+def _coupled(term):
+    """Whether what levels have in common tells their effects from the residuals."""
+    return COVARIANCES[term.covariance].couples
 
 
 def _steep(term):
@@ -107,6 +112,8 @@ def check_rank(terms, encoded, values, weight):
         t.n_effects * len(levels) for t, (_, levels) in zip(terms, encoded, strict=True)
     ]
     if sum(sizes) < total or n_rows * sum(sizes) > _LARGEST:
+        return
+    if any(map(_coupled, terms)):
         return
     if len(terms) == 1 and _steep(terms[0]):
         # told from the residual by rows in which the column is larger
@@ -196,6 +203,8 @@ def alike(terms, encoded):
         shared = [effect for effect in one.effects if effect in other.effects]
         if len(levels) != len(names) or not shared:
             continue
+        if _coupled(one) or _coupled(other):
+            continue
         of_level = np.zeros(len(levels), dtype=others.dtype)
         of_level[codes] = others
         if np.array_equal(of_level[codes], others):
@@ -272,7 +281,7 @@ def one_row_each(terms, encoded, weight, trials):
         "yes or no: its variance cannot be told from what chance alone does. Leave it "
         "out of groups"
         for r, (term, (_, levels)) in enumerate(zip(terms, encoded, strict=True))
-        if term.intercept and len(levels) >= total
+        if term.intercept and len(levels) >= total and not _coupled(term)
     }
 
 
@@ -298,7 +307,7 @@ def no_residual(terms, encoded, y):
             if not np.array_equal(first[codes[some]], y[some]):
                 break
         else:
-            if term.intercept:
+            if term.intercept and not _coupled(term):
                 return True
     return False
 
@@ -319,7 +328,7 @@ def constant_within(terms, encoded, y, trials, weight):
     """
     total = float(weight.sum())
     for term, (codes, levels) in zip(terms, encoded, strict=True):
-        if not term.intercept or len(levels) >= total:
+        if not term.intercept or len(levels) >= total or _coupled(term):
             continue
         successes = np.bincount(codes, weight * y, len(levels))
         all_ = np.bincount(codes, weight * (1.0 if trials is None else trials))

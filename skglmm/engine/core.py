@@ -7,7 +7,7 @@ that meet many are dense.
 
 import tensorflow as tf
 
-from skglmm.engine import blocks, dense
+from skglmm.engine import blocks, dense, related
 from skglmm.engine.statistics import core_offsets, meetings
 
 
@@ -128,6 +128,7 @@ class CoreMatrix:
         self._up = dict(zip(structure.links(), index["cell_up"], strict=True))
         self._cell, self._heavy = list(matrices["cell"]), []
         self._upper, self._met = matrices["core"], matrices.get("met")
+        self._roots = matrices.get("related", ())
         _, self._m = core_offsets(structure, index["n_levels"])
         square = tf.reshape(self._upper, [self._m, self._m])
         self._diagonal = tf.linalg.diag_part(square)
@@ -173,6 +174,7 @@ class CoreMatrix:
             "cell": self._cell,
             "met": self._met,
             "heavy": self._heavy,
+            "related": self._roots,
         }
 
 
@@ -191,6 +193,11 @@ class CoreCovariance:
         self._between = between
         self._up = dict(zip(structure.links(), index["cell_up"], strict=True))
         self._half, self.matrix = _core_inverse(structure, index["n_levels"], state)
+        if structure.related:
+            n_levels = tf.unstack(index["n_levels"], num=len(structure.core))
+            offsets, _ = core_offsets(structure, index["n_levels"])
+            layout = structure, offsets, n_levels, state["related"]
+            self.matrix = related.covariance(*layout, self.matrix)
         self._flat = tf.reshape(self.matrix, [-1])
         self.cross_cell = {}
 

@@ -247,7 +247,8 @@ def log_likelihood(run, family, data, out):
     if run.structure.iterative:
         return "laplace", *_sparse_log_likelihood(run, family, data, out)
     method, n = "laplace", 1
-    if len(effects) == 1 and effects[0] in _MOST_EFFECTS:
+    alone = len(effects) == 1 and not run.structure.related
+    if alone and effects[0] in _MOST_EFFECTS:
         method, n = "quadrature", _MOST_EFFECTS[effects[0]]
     if not effects:
         method = "exact"

@@ -111,7 +111,7 @@ def project(structure, index, state, sums):
     parent = dict(zip(links, index["parent"], strict=True))
     own_border = list(sums["own_border"])
     explained = tf.constant(0.0, tf.float64)
-    if not n_chain:
+    if not structure.n_effects:
         return [], [], [], explained
     if structure.core:
         core_border = sums["core_border"]

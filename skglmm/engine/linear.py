@@ -246,8 +246,11 @@ def _strict(structure, tol):
 
 
 def _begin(structure, index, statistics, n_rows, theta, cold):
-    """A better start than theta, if that is no more than a guess."""
-    if not structure.n_effects:
+    """A better start than theta, if that is no more than a guess.
+
+    Related levels by themselves say nothing: there may be one row of each.
+    """
+    if not structure.n_effects or structure.related:
         return theta
     return tf.cond(
         cold,

@@ -2,12 +2,14 @@
 
 import tensorflow as tf
 
+from skglmm.engine import related
 from skglmm.engine.statistics import core_offsets, row_values, times
 
 
 def random_part(structure, rows, effects):
     """Z b by row, for effects (q, J) of every factor, or (q, c, J) for c of them."""
     total = None
+    effects = related.effects_of(structure, rows["related"], effects)
     for r, b in enumerate(effects):
         for i, z in enumerate(row_values(structure, rows, r)):
             part = times(z, tf.gather(b[i], rows["level"][r], axis=-1))

@@ -18,12 +18,14 @@ def structure_of(design):
     """Static description of a design."""
     n_chain = len(design.plan.chain)
     effects = [f.n_effects for f in design.factors]
+    related = tuple(f.root is not None for f in design.factors)
     return Structure(
         chain=tuple(effects[:n_chain]),
         core=tuple(effects[n_chain:]),
         plain=tuple(f.plain for f in design.factors),
         covariance=tuple(f.kind for f in design.factors),
         iterative=design.plan.iterative,
+        related=related if any(related) else (),
     )
 
 
@@ -123,6 +125,9 @@ class Session:
         return {
             "level": tuple(self._tensor(f.codes, INT) for f in self.design.factors),
             "cell": mapped(lambda a: self._tensor(a, INT), self.design.row_cell),
+            "related": tuple(
+                self._tensor(f.root) for f in self.design.factors if f.root is not None
+            ),
         }
 
     def theta(self, factors):

@@ -10,7 +10,7 @@ import itertools
 
 import tensorflow as tf
 
-from skglmm.engine import blocks
+from skglmm.engine import blocks, related
 from skglmm.engine.structure import (
     FLOAT,
     INT,
@@ -141,7 +141,17 @@ def reduce(structure, index, rows, weight=None, x=None, values=None):
             parts.append(_core_sums(structure, index, rows, z, values))
         if parts:
             sums["core_border"] = blocks.concat(parts, 1)
+    if structure.related:
+        of_rows = structure, index, rows["related"]
+        matrices, sums = (_related(*of_rows, part) for part in (matrices, sums))
     return matrices, sums
+
+
+def _related(structure, index, roots, sums):
+    """Sums as those of rows whose levels are independent (`related`)."""
+    n_levels = tf.unstack(index["n_levels"], num=len(structure.core))
+    offsets, _ = core_offsets(structure, index["n_levels"])
+    return related.summed(structure, offsets, n_levels, roots, sums)
 
 
 def reduce_matrices(structure, index, rows, weight):
@@ -348,14 +358,16 @@ def reduce_whole(structure, index, rows, table, weight, maps):
     For the parameters see `reduce_rows`; `maps` as `unpacked` gives them.
     """
     sums = reduce_rows(structure, index, rows, table, weight, maps)
-    return _completed(structure, index, sums, maps)
+    return _completed(structure, index, rows["related"], sums, maps)
 
 
-def _completed(structure, index, sums, maps):
+def _completed(structure, index, roots, sums, maps):
     """Statistics with what is no sum over levels."""
     border = maps["border"]
     border = tf.matmul(border, tf.matmul(maps["gram"], border), transpose_a=True)
-    if structure.core:
+    if structure.related:
+        sums = _related(structure, index, roots, sums)
+    if structure.core and structure.chain:
         sums |= {"met": meetings(index, 0, sums["cell"][0])}
     return sums | {"border": border}
 
@@ -365,7 +377,7 @@ def read_spec(structure):
     rows = rows_spec(structure)
     return [
         index_spec(structure),
-        {name: rows[name] for name in ("level", "cell")},
+        {name: rows[name] for name in ("level", "cell", "related")},
         tf.TensorSpec([None, None], FLOAT),
         vector(),
         tf.TensorSpec([None, None], FLOAT),
@@ -389,10 +401,11 @@ def compiled_chunks(structure):
 
     def call(index, rows, table, weight, maps, chunk):
         n, maps = tf.shape(weight)[0], unpacked(structure, maps)
+        places = {name: rows[name] for name in ("level", "cell")}
 
         def add(start, sums):
             some = slice(start, start + chunk)
-            here = tf.nest.map_structure(lambda a: a[some], rows)
+            here = tf.nest.map_structure(lambda a: a[some], places)
             part = reduce_rows(structure, index, here, table[some], weight[some], maps)
             return start + chunk, merge(sums, part)
 
@@ -406,7 +419,7 @@ def compiled_chunks(structure):
             shape_invariants=(tf.TensorShape([]), shapes),
             parallel_iterations=2,
         )
-        return _completed(structure, index, sums, maps)
+        return _completed(structure, index, rows["related"], sums, maps)
 
     return graph(call, [*read_spec(structure), tf.TensorSpec([], INT)])
 

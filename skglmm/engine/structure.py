@@ -35,6 +35,9 @@ class Structure:
     iterative : bool, default=False
         Whether nothing is dense: then all factors are in the chain, the largest first,
         nested or not.
+    related : tuple of bool, default=()
+        For each factor of the core, if the levels of any are related: whether its own
+        are. Then there is no chain.
     """
 
     chain: tuple
@@ -42,6 +45,7 @@ class Structure:
     plain: tuple
     covariance: tuple
     iterative: bool = False
+    related: tuple = ()
 
     @property
     def n_effects(self):
@@ -154,7 +158,13 @@ def rows_spec(structure):
         ),
         "level": tuple(vector(INT) for _ in structure.n_effects),
         "cell": tuple(tuple(vector(INT) for _ in structure.core) for _ in chain),
+        "related": roots_spec(structure),
     }
+
+
+def roots_spec(structure):
+    """Signature of the roots L of the relationships between levels."""
+    return (tf.TensorSpec([None, None], FLOAT),) * sum(structure.related)
 
 
 def data_spec(structure, family=None):
@@ -214,7 +224,9 @@ def statistics_spec(structure):
     """Signature of the block statistics of a linear model."""
     spec = sums_spec(structure)
     spec["border"] = tf.TensorSpec([None, None], FLOAT)
-    if structure.core:
+    if structure.related:
+        spec["related"] = roots_spec(structure)
+    if structure.core and structure.chain:
         q = structure.chain[0]
         spec["met"] = tf.TensorSpec([q * (q + 1) // 2, None], FLOAT)
     return spec

@@ -61,6 +61,11 @@ class Laplace(BaseSolver):
         factors = problem.design.factors
         if problem.family.is_linear or self.n_quadrature == 1:
             return None
+        if any(factor.structure.couples for factor in factors):
+            return (
+                "n_quadrature > 1 integrates level by level, and the levels of a "
+                "factor are related. Use solver='vi', or n_quadrature=1."
+            )
         if len(factors) == 1 and factors[0].n_effects <= QUADRATURE_EFFECTS:
             return None
         found = f"{len(factors)} grouping factors"

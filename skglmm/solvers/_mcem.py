@@ -113,6 +113,11 @@ class MCEM(BaseSolver):
             )
         if problem.family.parameter_names:
             return no_parameters(problem.family, "mcem")
+        if any(factor.structure.couples for factor in problem.design.factors):
+            return (
+                "solver='mcem' draws effects level by level, and the levels of a "
+                "factor are related: use 'vi', 'laplace' or 'mackay'."
+            )
         if linear and self.sampler not in ("auto", "exact"):
             return (
                 f"sampler={self.sampler!r} is for counts and binary outcomes: the "
