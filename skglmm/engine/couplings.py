@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from skglmm.engine import blocks, dense
 from skglmm.engine.iterative import times_blocks, times_factor
-from skglmm.engine.statistics import row_values, times
+from skglmm.engine.rows import rows_of
+from skglmm.engine.statistics import times
 from skglmm.engine.structure import FLOAT
 
 # Steps from constant effects to smooth ones.
@@ -89,7 +90,8 @@ def second_order(structure, index, data, sums, own, large):
     effects = structure.n_effects
     met = {r: tf.zeros_like(own[r]) for r in large}
     variance = tf.zeros([], FLOAT)
-    z = [row_values(structure, data["rows"], r) for r in range(len(effects))]
+    here = rows_of(structure, data)
+    z = [here.values(r) for r in range(len(effects))]
     for i, r in enumerate(large):
         for s in large[i + 1 :]:
             q, k = effects[r], effects[s]

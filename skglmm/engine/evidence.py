@@ -12,11 +12,12 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from skglmm.engine import covariance, kernel, statistics, variational
+from skglmm.engine import covariance, kernel, variational
 from skglmm.engine.generalized import load
 from skglmm.engine.gradient import covariance_terms
 from skglmm.engine.inner import INNER_STEPS, Inner
 from skglmm.engine.likelihoods import normal_nodes
+from skglmm.engine.rows import rows_of
 from skglmm.engine.structure import (
     FLOAT,
     INT,
@@ -40,7 +41,7 @@ def _at_mode(inner, index, data, theta, aux, tol):
     likelihood = inner.likelihood(data)
     _, weight, _ = likelihood.derivatives(data["y"], data["trials"], end["eta"])
     weight *= data["weight"]
-    matrices = statistics.reduce_matrices(structure, index, data["rows"], weight)
+    matrices = rows_of(structure, data, index).matrices(weight)
     state = kernel.factorize(structure, index, matrices, factors)
     own, info = kernel.posterior(structure, index, state)
     terms = covariance_terms(structure, factors, list(end["scores"]), info)

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from skglmm._families import Family
-from skglmm.engine import blocks, kernel, rows, statistics
+from skglmm.engine import blocks, kernel
+from skglmm.engine.rows import rows_of
 from skglmm.engine.structure import FLOAT, INT
 
 # Curvature of the fixed effects that nothing else would bound, relative to one row: it
@@ -59,7 +60,7 @@ class Inner:
     def eta(self, data, coef, effects):
         """Linear predictor by row."""
         eta = data["offset"] + tf.linalg.matvec(data["X"], coef)
-        part = rows.random_part(self.structure, data["rows"], effects)
+        part = rows_of(self.structure, data).random_part(effects)
         return eta if part is None else eta + part
 
     def terms(self, data, eta, variance, nodes):
@@ -76,9 +77,8 @@ class Inner:
     def solve(self, index, data, factors, weight, response):
         """Kernel at given row weights, for columns W X and a weighted response."""
         x = data["X"]
-        matrices, sums = statistics.reduce(
-            self.structure, index, data["rows"], weight, x, response[:, None]
-        )
+        here = rows_of(self.structure, data, index)
+        matrices, sums = here.sums(weight, x, response[:, None])
         state = kernel.factorize(self.structure, index, matrices, factors)
         effects, scores, spherical, explained = kernel.project(
             self.structure, index, state, sums
@@ -162,8 +162,8 @@ class Inner:
         state : dict
             See `kernel.factorize`.
         """
-        structure, rows_ = self.structure, data["rows"]
-        matrices, sums = statistics.reduce(structure, index, rows_, weight, data["X"])
+        structure = self.structure
+        matrices, sums = rows_of(structure, data, index).sums(weight, data["X"])
         state = kernel.factorize(structure, index, matrices, factors)
         effects, _, spherical, _ = kernel.project(structure, index, state, sums)
         return tuple(effects), tuple(spherical), state
@@ -206,8 +206,8 @@ class Inner:
         if not self.spread:
             tol = _MODE * tf.minimum(tol, tol * tol)
         x = data["X"]
-        rows_ = statistics.prepared(self.structure, index, data["rows"], x)
-        data = data | {"rows": rows_, "X'": tf.transpose(x)}
+        prepared = rows_of(self.structure, data, index).prepared(x)
+        data = data | {"rows": prepared, "X'": tf.transpose(x)}
         end = tf.while_loop(
             lambda s: ~s["done"] & (s["n"] < max_iter),
             lambda s: (self._turn(index, data, factors, nodes, tol, s),),
@@ -350,9 +350,8 @@ class Inner:
         own, info, cross, cross_cell, core = kernel.posterior(
             self.structure, index, state, between=True
         )
-        variance = rows.variance(
-            self.structure, index, data["rows"], (own, cross, cross_cell, core)
-        )
+        here = rows_of(self.structure, data, index)
+        variance = here.variance((own, cross, cross_cell, core))
         counts = self._counts(factors, info)
         return tuple(own), tuple(info), variance, state["log_det"], counts
 

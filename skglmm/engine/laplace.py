@@ -30,12 +30,11 @@ from skglmm.engine import (
     kernel,
     optimizers,
     own_parameters,
-    rows,
-    statistics,
 )
 from skglmm.engine.gradient import covariance_terms
 from skglmm.engine.inner import INNER_STEPS, RIDGE, Inner
 from skglmm.engine.quadrature import Direct, integrate, left_out
+from skglmm.engine.rows import rows_of
 from skglmm.engine.structure import (
     FLOAT,
     INT,
@@ -113,9 +112,7 @@ def value(inner, index, data, nodes, coef, means, factors, tol):
     end = inner.run(index, data, factors, aux, tf.zeros([2, 1], FLOAT), tol, steps)
     y, trials, w = data["y"], data["trials"], data["weight"]
     _, weight, _ = inner.likelihood(data).derivatives(y, trials, end["eta"])
-    matrices = statistics.reduce_matrices(
-        inner.structure, index, data["rows"], w * weight
-    )
+    matrices = rows_of(inner.structure, data, index).matrices(w * weight)
     if nodes is None:
         state = kernel.factorize(inner.structure, index, matrices, factors)
         return end["value"] - end["penalty"] + state["log_det"]
@@ -162,10 +159,10 @@ def _at_mode(inner, index, data, factors, eta):
         index, data, factors, weight, response
     )
     posterior = kernel.posterior(structure, index, state, between=True)
-    sums = statistics.reduce_dense(structure, index, data["rows"], score[:, None])
+    sums = rows_of(structure, data, index).dense(score[:, None])
     z_score = _by_factor(structure, index, sums)
-    rows_ = score, weight, slope
-    return _Mode(*rows_, state, effects, scores, left, right, posterior, z_score)
+    by_row = score, weight, slope
+    return _Mode(*by_row, state, effects, scores, left, right, posterior, z_score)
 
 
 def _direct(inner, data, nodes, factors, coef, end, mode):
@@ -193,11 +190,10 @@ def _gradient(inner, index, data, factors, coef, end, mode, direct):
     """Total derivatives in beta, in the family's own parameters and in T_r."""
     structure, x, u = inner.structure, data["X"], end["spherical"]
     _, _, *between = mode.posterior
-    spread = rows.variance(
-        structure, index, data["rows"], (direct.curvature, *between), signed=True
-    )
+    here = rows_of(structure, data, index)
+    spread = here.variance((direct.curvature, *between), signed=True)
     a = mode.slope * spread
-    sums = statistics.reduce_dense(structure, index, data["rows"], a[:, None])
+    sums = here.dense(a[:, None])
     follows, through, _, _ = kernel.project(structure, index, mode.state, sums)
     z_a = _by_factor(structure, index, sums)
     by_coef = (
@@ -240,7 +236,7 @@ def _by_own(inner, data, eta, spread, follows, direct):
     if not data["parameters"]:
         return None
     y, trials, w = data["y"], data["trials"], data["weight"]
-    lifted = rows.random_part(inner.structure, data["rows"], follows)
+    lifted = rows_of(inner.structure, data).random_part(follows)
     lifted = tf.zeros_like(eta) if lifted is None else lifted
 
     def total(likelihood):

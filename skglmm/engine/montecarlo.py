@@ -10,8 +10,9 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from skglmm.engine import blocks, kernel, linear, rows, statistics
+from skglmm.engine import blocks, kernel, linear
 from skglmm.engine.inner import INNER_STEPS, Inner
+from skglmm.engine.rows import Rows, rows_of
 from skglmm.engine.structure import (
     FLOAT,
     INT,
@@ -74,7 +75,7 @@ def compiled_approximation(structure, family):
         _, score, weight = inner.terms(data, end["eta"], end["variance"], nodes)
         effects, shift, state = inner.moves(index, data, factors, weight)
         _, information = kernel.posterior(structure, index, state)
-        moved = rows.random_part(structure, data["rows"], effects)
+        moved = rows_of(structure, data).random_part(effects)
         columns = data["X"] - tf.transpose(moved)
         score = tf.linalg.matvec(columns, score, transpose_a=True)
         for slope, u in zip(shift, end["spherical"], strict=True):
@@ -122,8 +123,8 @@ def _spherical_covariance(structure, r, factor, information):
 def compiled_lift(structure):
     """Normals to effects with the covariance M^-1, and log|M| by level and in all."""
 
-    def call(index, rows_, weight, factors, z):
-        matrices = statistics.reduce_matrices(structure, index, rows_, weight)
+    def call(index, arrays, weight, factors, z):
+        matrices = Rows(structure, index, arrays).matrices(weight)
         state = kernel.factorize(structure, index, matrices, factors)
         by_level = tf.zeros([0], FLOAT)
         if structure.chain:
@@ -147,7 +148,7 @@ def _linear_predictors(structure, data, coef, factors, u):
     """Linear predictor (c, n) of every draw."""
     fixed = data["offset"] + tf.linalg.matvec(data["X"], coef)
     effects = [blocks.left(t, v) for t, v in zip(factors, u, strict=True)]
-    return fixed[None] + rows.random_part(structure, data["rows"], effects)
+    return fixed[None] + rows_of(structure, data).random_part(effects)
 
 
 def _terms(family, data, eta):
@@ -334,8 +335,8 @@ def compiled_chains(structure, family):
     """
 
     def call(index, data, row_weight, factors, coef, mean, z, step, rate, n, seed):
-        rows_ = statistics.prepared(structure, index, data["rows"])
-        matrices = statistics.reduce_matrices(structure, index, rows_, row_weight)
+        prepared = rows_of(structure, data, index).prepared()
+        matrices = prepared.matrices(row_weight)
         state = kernel.factorize(structure, index, matrices, factors)
 
         def effects(z):
@@ -346,7 +347,7 @@ def compiled_chains(structure, family):
         def log_density(*parts):
             u = effects(_swapped(parts))
             value, slopes = _density_and_slopes(
-                structure, family, index, data | {"rows": rows_}, coef, factors, u
+                structure, family, index, data | {"rows": prepared}, coef, factors, u
             )
             slopes = kernel.fold(structure, index, state, slopes)
 
@@ -391,7 +392,7 @@ def _density_and_slopes(structure, family, index, data, coef, factors, u):
     density, score, _ = _terms(family, data, eta)
     value = tf.reduce_sum(density, 1)
     score = tf.transpose(score)
-    sums = statistics.reduce_dense(structure, index, data["rows"], score)
+    sums = rows_of(structure, data, index).dense(score)
     pulls = list(sums["own_border"])
     if structure.core:
         pulls += kernel.split_core(structure, index["n_levels"], sums["core_border"])

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from skglmm.engine import blocks, statistics
 from skglmm.engine.likelihoods import slopes
+from skglmm.engine.rows import rows_of
 from skglmm.engine.structure import FLOAT, INT
 
 
@@ -80,12 +81,9 @@ class _Nodes:
     def __init__(self, inner, data, nodes, factor, u, coef, lower_inverse):
         self._inner, self._data, self._nodes = inner, data, nodes
         self._factor, self._u, self._lower_inverse = factor, u, lower_inverse
-        self._level = data["rows"]["level"][0]
-        self._z = statistics.row_values(inner.structure, data["rows"], 0)
+        self._rows = rows_of(inner.structure, data)
+        self._z = self._rows.values()
         self._base = data["offset"] + tf.linalg.matvec(data["X"], coef)
-
-    def _by_level(self, values):
-        return tf.math.segment_sum(values, self._level)
 
     def _own(self, eta):
         """Derivatives by level in the family's own parameters, one tensor each."""
@@ -94,7 +92,7 @@ class _Nodes:
             return ()
         family = self._inner.family.likelihood()
         found = slopes(family, parameters, data["y"], data["trials"], eta)
-        return tuple(self._by_level(data["weight"] * part) for part in found)
+        return tuple(self._rows.by_level(data["weight"] * part) for part in found)
 
     def _add(self, k, top, total, score, *sums):
         points, log_weights = self._nodes
@@ -105,15 +103,15 @@ class _Nodes:
         b = tf.matmul(self._factor, at)
         eta = self._base
         for i, values in enumerate(self._z):
-            eta += statistics.times(values, tf.gather(b[i], self._level))
+            eta += statistics.times(values, self._rows.of_level(b[i]))
         likelihood = self._inner.likelihood(data)
         s, _, _ = likelihood.derivatives(data["y"], data["trials"], eta)
         s *= w
-        density = self._by_level(
+        density = self._rows.by_level(
             w * likelihood.log_density(data["y"], data["trials"], eta)
         )
         if data["parameters"]:
-            density += self._by_level(
+            density += self._rows.by_level(
                 w * likelihood.constant(data["y"], data["trials"])
             )
         log_term = (
@@ -124,7 +122,7 @@ class _Nodes:
         )
         new_top = tf.maximum(top, log_term)
         fade, weight = tf.exp(top - new_top), tf.exp(log_term - new_top)
-        z_s = tf.stack([self._by_level(statistics.times(s, z)) for z in self._z])
+        z_s = tf.stack([self._rows.by_level(statistics.times(s, z)) for z in self._z])
         here = (
             weight * z_s,
             weight * z_s[:, None] * at[None],
@@ -133,8 +131,8 @@ class _Nodes:
             weight * z_s[:, None] * point[None, :, None],
             *(weight * part for part in self._own(eta)),
         )
-        level = self._level
-        score = tf.gather(fade, level) * score + tf.gather(weight, level) * s
+        of_level = self._rows.of_level
+        score = of_level(fade) * score + of_level(weight) * s
         sums = [fade * a + b for a, b in zip(sums, here, strict=True)]
         return k + 1, new_top, fade * total + weight, score, *sums
 
@@ -168,7 +166,7 @@ class _Nodes:
                 *own,
             ),
         )
-        score /= tf.gather(total, self._level)
+        score /= self._rows.of_level(total)
         return tf.math.log(total) + top, score, [part / total for part in sums]
 
 

@@ -1,9 +1,83 @@
-"""From levels to rows: linear predictors and their posterior variances."""
+"""Between rows and levels: sums over rows, and what levels are to rows.
+
+The generalised models ask rows for nothing else, so that rows in pieces, or elsewhere,
+may stand where arrays stand (`Rows`). A linear model asks once
+(`statistics.RowSums`).
+"""
 
 import tensorflow as tf
 
-from skglmm.engine import related
+from skglmm.engine import related, statistics
 from skglmm.engine.statistics import core_offsets, row_values, times
+
+
+class Rows:
+    """What rows know of levels: ``sums`` reduces rows, the other methods read levels.
+
+    Values by row are tensors of shape (n,). A class of one's own with these methods may
+    keep rows in pieces, as one in `tests/test_rows.py` does.
+
+    Parameters
+    ----------
+    structure : Structure
+    index : dict or None
+        See `structure.index_spec`; only ``sums`` and ``variance`` need it.
+    arrays : dict
+        See `structure.rows_spec`.
+    """
+
+    def __init__(self, structure, index, arrays):
+        self._structure, self._index, self._arrays = structure, index, arrays
+
+    def prepared(self, x=None):
+        """The same, quicker for sums that are taken again and again, with columns x."""
+        arrays = statistics.prepared(self._structure, self._index, self._arrays, x)
+        return Rows(self._structure, self._index, arrays)
+
+    def sums(self, weight=None, x=None, values=None):
+        """Z'WZ by blocks, and Z'WX and Z'D by levels; see `statistics.reduce`."""
+        return statistics.reduce(
+            self._structure, self._index, self._arrays, weight, x, values
+        )
+
+    def matrices(self, weight):
+        """Z'WZ by blocks."""
+        return self.sums(weight)[0]
+
+    def dense(self, values):
+        """Z'D by levels."""
+        return self.sums(values=values)[1]
+
+    def by_level(self, values):
+        """Sums (J,) over the levels of the only factor, whose rows are sorted."""
+        return tf.math.segment_sum(values, self._arrays["level"][0])
+
+    def of_level(self, values):
+        """Values (..., n) of the only factor's levels, by row."""
+        return tf.gather(values, self._arrays["level"][0], axis=-1)
+
+    def values(self, r=0):
+        """Row values of a factor's effects, a list of (n,); None stands for ones."""
+        return row_values(self._structure, self._arrays, r)
+
+    def random_part(self, effects):
+        """Z b (n,) or (c, n), of effects (q, J) or (q, c, J); None without factors."""
+        return random_part(self._structure, self._arrays, effects)
+
+    def variance(self, posterior, *, signed=False):
+        """Posterior variance (n,) of Z b; see `variance`."""
+        parts = self._structure, self._index, self._arrays
+        return variance(*parts, posterior, signed=signed)
+
+    def variance_apart(self, own):
+        """Variance (n,) of Z b for blocks (q, q, J) that do not covary."""
+        return variance_apart(self._structure, self._arrays, own)
+
+
+def rows_of(structure, data, index=None):
+    """The `Rows` of some data, which may hold arrays."""
+    found = data["rows"]
+    return Rows(structure, index, found) if isinstance(found, dict) else found
 
 
 def random_part(structure, rows, effects):

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from skglmm.engine import blocks, couplings, covariance, dense, rows
+from skglmm.engine import blocks, couplings, covariance, dense
 from skglmm.engine.couplings import Sums, by_level
 from skglmm.engine.inner import INNER_STEPS, RIDGE, Inner
 from skglmm.engine.iterative import Operator, times_factor
-from skglmm.engine.statistics import by_effect, row_values, times
+from skglmm.engine.rows import rows_of
+from skglmm.engine.statistics import by_effect, times
 from skglmm.engine.structure import FLOAT, INT, data_spec, graph, index_spec
 
 # Share of the error, in the operator's norm, that a turn leaves in the step and in the
@@ -63,7 +64,7 @@ class SparseInner(Inner):
     def _reduce(self, index, data, r, values):
         """Z_r'D as (J q, c), for D (n, c) that carries its weights."""
         n_levels, q = index["n_levels"][r], self.structure.n_effects[r]
-        z = row_values(self.structure, data["rows"], r)
+        z = rows_of(self.structure, data).values(r)
         sums = by_effect(values, index["level_of_row"][r], n_levels, None, z)
         shape = [n_levels * q, tf.shape(values)[1]]
         return tf.reshape(blocks.stack(sums, 1), shape)
@@ -72,7 +73,8 @@ class SparseInner(Inner):
         """Z'WZ, and the sums Z'D of columns D that are read in the same pass."""
         structure, n_levels = self.structure, index["n_levels"]
         effects = structure.n_effects
-        z = [row_values(structure, data["rows"], r) for r in range(len(effects))]
+        here = rows_of(structure, data)
+        z = [here.values(r) for r in range(len(effects))]
         own, sums, couplings = [], [], {}
         for r, q in enumerate(effects):
             table = blocks.stack([times(weight, a) for a in z[r]], 1)
@@ -224,7 +226,7 @@ class SparseInner(Inner):
         x = data["X"]
         p, small = tf.shape(x)[1], self._small
         effects = [tf.matmul(t, v) for t, v in zip(factors, u, strict=True)]
-        here = rows.random_part(self.structure, data["rows"], effects)
+        here = rows_of(self.structure, data).random_part(effects)
         here += tf.linalg.matvec(x, coef)
         missing = response - weight * here
         columns = tf.concat([weight[:, None] * x, missing[:, None]], 1)
@@ -350,7 +352,7 @@ class SparseInner(Inner):
                 shrink = blocks.identity(effects[r]) - blocks.product(a, c)
                 info[r] -= blocks.product_nt(blocks.product(shrink, met[r]), shrink)
                 own[r] = c + blocks.product(c, blocks.product(met[r], c))
-        variance += rows.variance_apart(structure, data["rows"], own)
+        variance += rows_of(structure, data).variance_apart(own)
         if self._small:
             lower = tf.linalg.cholesky(inner)
             log_det += 2.0 * tf.reduce_sum(tf.math.log(tf.linalg.diag_part(lower)))
@@ -387,7 +389,7 @@ class SparseInner(Inner):
                 by_level(halves[r][:, a : a + 1], q)[:, 0]
                 for r, q in enumerate(effects)
             ]
-            part = rows.random_part(self.structure, data["rows"], by_effect)
+            part = rows_of(self.structure, data).random_part(by_effect)
             return a + 1, total + part * part
 
         return tf.while_loop(

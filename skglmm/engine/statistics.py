@@ -358,10 +358,10 @@ def reduce_whole(structure, index, rows, table, weight, maps):
     For the parameters see `reduce_rows`; `maps` as `unpacked` gives them.
     """
     sums = reduce_rows(structure, index, rows, table, weight, maps)
-    return _completed(structure, index, rows["related"], sums, maps)
+    return completed(structure, index, rows["related"], sums, maps)
 
 
-def _completed(structure, index, roots, sums, maps):
+def completed(structure, index, roots, sums, maps):
     """Statistics with what is no sum over levels."""
     border = maps["border"]
     border = tf.matmul(border, tf.matmul(maps["gram"], border), transpose_a=True)
@@ -419,13 +419,17 @@ def compiled_chunks(structure):
             shape_invariants=(tf.TensorShape([]), shapes),
             parallel_iterations=2,
         )
-        return _completed(structure, index, rows["related"], sums, maps)
+        return completed(structure, index, rows["related"], sums, maps)
 
     return graph(call, [*read_spec(structure), tf.TensorSpec([], INT)])
 
 
 class RowSums:
     """Statistics (`structure.statistics_spec`) of a data set, once they are wanted.
+
+    A linear model asks its rows for nothing else. What stands in its place for rows
+    elsewhere has ``structure``, ``index``, ``n_rows``, ``statistics()`` and a false
+    ``at_once``.
 
     Parameters
     ----------
