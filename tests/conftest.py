@@ -1,10 +1,20 @@
 """Set-up shared by all tests."""
 
 import os
+import shutil
+import tempfile
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Graphs of this run, which its processes share, and nothing of an earlier one.
+_OWN = tempfile.mkdtemp() if "SKGLMM_CACHE" not in os.environ else None
+os.environ.setdefault("SKGLMM_CACHE", _OWN or "")
+
+
+def pytest_unconfigure(config):
+    if _OWN is not None:
+        shutil.rmtree(_OWN, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

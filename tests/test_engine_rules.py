@@ -73,18 +73,25 @@ def test_a_model_from_a_file_predicts_without_tensorflow(tmp_path):
 # Traced once for each structure
 
 
-def functions():
-    """All compiled functions that are alive, of this package or not."""
-    import tensorflow as tf
-
-    kind = type(tf.function(lambda: 0))
+def alive(kind):
     gc.collect()
     return [value for value in gc.get_objects() if isinstance(value, kind)]
 
 
+def graphs():
+    """All graphs of this package that are alive."""
+    from skglmm.engine.programs import Graph
+
+    return alive(Graph)
+
+
 def count():
-    alive = functions()
-    return len(alive), sum(f.experimental_get_tracing_count() for f in alive)
+    """Functions that are alive, of this package or not, and graphs, read or traced."""
+    import tensorflow as tf
+
+    functions = alive(type(tf.function(lambda: 0)))
+    traced = sum(f.experimental_get_tracing_count() for f in functions)
+    return len(functions), traced + sum(len(graph._programs) for graph in graphs())
 
 
 @pytest.fixture(scope="module")
@@ -202,16 +209,14 @@ def operations():
             warnings.simplefilter("ignore")  # some of these fit the data badly
             model.fit(X, y)
     found = {}
-    for function in functions():
-        python = getattr(function.python_function, "func", function.python_function)
-        if python.__module__.startswith("skglmm."):
-            for node in nodes(function):
-                types = [
-                    (name, value.type or tuple(value.list.type))
-                    for name, value in node.attr.items()
-                    if value.WhichOneof("value") in ("type", "list")
-                ]
-                found[node.op, tuple(sorted(types))] = node
+    for graph in graphs():
+        for node in nodes(graph):
+            types = [
+                (name, value.type or tuple(value.list.type))
+                for name, value in node.attr.items()
+                if value.WhichOneof("value") in ("type", "list")
+            ]
+            found[node.op, tuple(sorted(types))] = node
     return list(found.values())
 
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from test_engine_rules import count, fits, functions, gpu_kernels, nodes
+from test_engine_rules import count, fits, gpu_kernels, graphs, nodes
 
 from skglmm import (
     MixedBinomialRegressor,
@@ -185,14 +185,10 @@ def operations():
             warnings.simplefilter("ignore")  # some of these fit the data badly
             model.set_params(solver=solver).fit(X, y)
     found = {}
-    for function in functions():
-        python = getattr(function.python_function, "func", function.python_function)
-        if python.__module__ not in (
-            "skglmm.engine.variational",
-            "skglmm.engine.laplace",
-        ):
+    for graph in graphs():
+        if graph.traces not in ("skglmm.engine.variational", "skglmm.engine.laplace"):
             continue
-        for node in nodes(function):
+        for node in nodes(graph):
             types = {
                 name: str(value)
                 for name, value in node.attr.items()

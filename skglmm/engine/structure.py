@@ -4,11 +4,13 @@ Two designs with the same `Structure` share every compiled function, whatever
 their numbers of rows, levels and fixed columns.
 """
 
-import functools
-import threading
 from dataclasses import dataclass
 
 import tensorflow as tf
+
+from skglmm.engine.programs import Device, graph, mapped, signature_of
+
+__all__ = ["Device", "graph", "mapped", "signature_of"]
 
 FLOAT = tf.float64
 INT = tf.int32
@@ -58,85 +60,9 @@ class Structure:
         return [(t, s) for t in range(n) for s in range(t + 1, n)]
 
 
-def mapped(function, tree):
-    """Like `tf.nest.map_structure` for dicts, lists and tuples, in a tenth of the time.
-
-    A small fit has some thirty tensors to hand over.
-    """
-    if isinstance(tree, dict):
-        return {key: mapped(function, value) for key, value in tree.items()}
-    if isinstance(tree, tuple | list):
-        return type(tree)(mapped(function, value) for value in tree)
-    return function(tree)
-
-
 def to_numpy(tensors):
     """A structure of tensors as one of arrays."""
     return mapped(lambda t: t.numpy(), tensors)
-
-
-class Device:
-    """`tf.device` by name, which graphs then need not ask for."""
-
-    _local = threading.local()
-
-    def __init__(self, name):
-        self._name, self._context = name, tf.device(name)
-
-    @classmethod
-    def present(cls):
-        """Name of the present device."""
-        return getattr(cls._local, "name", None) or tf.zeros([]).device
-
-    def __enter__(self):
-        self._before = getattr(self._local, "name", None)
-        self._context.__enter__()
-        self._local.name = self._name
-
-    def __exit__(self, *error):
-        self._local.name = self._before
-        return self._context.__exit__(*error)
-
-
-class Graph:
-    """A function of tensors as one graph on each device, traced when it is first used.
-
-    Calling the graph costs half of what calling a `tf.function` does, which finds out
-    every time that the signature still fits.
-    """
-
-    def __init__(self, function, signature):
-        # TensorFlow counts graphs by their code and takes many structures for one
-        # function that is traced again and again; a partial has no code to count by.
-        partial = functools.partial(function)
-        self._function = tf.function(
-            partial, input_signature=signature, autograph=False
-        )
-        self._on_device, self._lock = {}, threading.Lock()
-
-    def get_concrete_function(self):
-        """The graph on the present device."""
-        device = Device.present()
-        if device not in self._on_device:
-            with self._lock:  # of several threads one traces
-                if device not in self._on_device:
-                    found = self._function.get_concrete_function()
-                    self._on_device[device] = found
-        return self._on_device[device]
-
-    def __call__(self, *tensors):
-        return self.get_concrete_function()(*tensors)
-
-
-def graph(function, signature):
-    """Compiled `function` of tensors, one for each closure."""
-    return Graph(function, signature)
-
-
-def signature_of(function):
-    """Signature of what a compiled function returns, to pass it to another."""
-    outputs = function.get_concrete_function().structured_outputs
-    return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), outputs)
 
 
 def vector(dtype=FLOAT):
