@@ -177,11 +177,11 @@ def process():
 
 
 def answers(started):
-    """What processes print, which is nothing else than numbers."""
+    """What processes print; to stderr that is nothing."""
     found = []
     for one in started:
         out, error = one.communicate(timeout=300)
-        assert one.returncode == 0, error
+        assert one.returncode == 0 and error == "", error
         found.append(json.loads(out.splitlines()[-1]))
     return found
 

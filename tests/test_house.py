@@ -13,7 +13,8 @@ ROOT = Path(skglmm.__file__).parent
 # From the ground up: nothing imports what stands behind it. A solver imports its loop
 # when it solves, and a family its likelihood.
 LAYERS = [
-    ["_memory", "_version", "_sklearn", "_store", "_threads", "_progress", "_covariances"],
+    ["_memory", "_version", "_sklearn", "_threads", "_progress", "_store", "_quiet"],
+    ["_covariances"],
     ["_families"],
     ["_reading"],
     ["_problem"],

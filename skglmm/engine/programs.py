@@ -145,10 +145,12 @@ class Graph:
                 return self._programs[device](*tensors)
             name = self._name()
             program = self._read(name)
+            try:
+                found = None if program is None else program(*tensors)
+            except tf.errors.OpError:  # what is wrong will show again, if it is here
+                program = None
             if program is None:
                 program, found = self._traced_and_kept(name, tensors)
-            else:
-                found = program(*tensors)
             self._programs[device] = program
             return found
 

@@ -1,8 +1,13 @@
 """A design on a device: the one place where arrays become tensors."""
 
+import functools
+import os
+import warnings
+
 import numpy as np
 import tensorflow as tf
 
+from skglmm import _quiet, engine
 from skglmm._memory import is_aligned
 from skglmm._problem.design import sparse_index
 from skglmm.engine import covariance, statistics
@@ -29,8 +34,30 @@ def structure_of(design):
     )
 
 
+@functools.cache
+def _start():
+    """Let TensorFlow find its devices, without its log if it came with the engine."""
+    if engine.BROUGHT:
+        with _quiet.silenced():
+            tf.config.list_logical_devices()
+
+
+@functools.cache
+def _say_what_is_idle():
+    """Warn, once, where a GPU is there that TensorFlow does not see."""
+    if os.path.exists("/dev/nvidia0"):
+        warnings.warn(
+            "This machine has an NVIDIA GPU, which TensorFlow cannot use as it is "
+            "installed: the model is fitted on the CPU. To use the GPU, install the "
+            "CUDA libraries: pip install skglmm[cuda]. With device='cpu' nothing is "
+            "said of it.",
+            stacklevel=2,
+        )
+
+
 def choose_device(device, n_values):
     """TensorFlow's name of the device to compute on."""
+    _start()
     if device == "cpu":
         return "/CPU:0"
     gpus = tf.config.list_physical_devices("GPU")
@@ -41,7 +68,11 @@ def choose_device(device, n_values):
                 "'cpu', or install the CUDA libraries: pip install skglmm[cuda]."
             )
         return "/GPU:0"
-    return "/GPU:0" if gpus and n_values > _GPU_VALUES else "/CPU:0"
+    if n_values <= _GPU_VALUES:
+        return "/CPU:0"
+    if not gpus:
+        _say_what_is_idle()
+    return "/GPU:0" if gpus else "/CPU:0"
 
 
 def on_device(device, n_values):
