@@ -371,3 +371,35 @@ def test_graphs_that_the_user_collects_are_left_alone(folder):
     finally:
         tf.summary.trace_off()
     assert _store.files() == []
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_the_command_says_what_there_is_and_empties_it(folder, capsys):
+    from skglmm import cache
+
+    value(small())
+    cache._main(["info"])
+    assert capsys.readouterr().out.startswith(f"{folder}: 1 files, 0.0 MB")
+    cache._main(["clear"])
+    assert capsys.readouterr().out.splitlines()[0] == "1 files removed"
+    assert cache.info() == {"folder": folder, "n_files": 0, "n_bytes": 0}
+
+
+def test_the_command_says_that_it_is_off(folder, monkeypatch, capsys):
+    from skglmm import cache
+
+    monkeypatch.setenv("SKGLMM_CACHE", "off")
+    cache._main(["fill"])
+    assert "no graphs" in capsys.readouterr().out
+
+
+def test_filling_keeps_graphs_of_each_structure(folder, monkeypatch, capsys):
+    from skglmm import cache
+
+    monkeypatch.setattr(cache, "_STRUCTURES", cache._STRUCTURES[:1])
+    forget()
+    assert cache.fill(solvers=[], verbose=True) > 0
+    assert capsys.readouterr().out.startswith("linear, one factor: ")
+    forget()

@@ -27,6 +27,7 @@ LAYERS = [
     ["_linear", "_poisson", "_logistic", "_binomial"],
     ["_encoder"],
     ["datasets"],
+    ["cache"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = {

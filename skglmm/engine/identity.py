@@ -79,7 +79,11 @@ def name_of(function, signature, device):
 def _surroundings():
     """What graphs depend on that is neither of this package nor of a call."""
     versions = [(name, metadata.version(name)) for name in _LIBRARIES]
-    flags = sorted((k, v) for k, v in os.environ.items() if k.startswith("TF_"))
+    flags = sorted(
+        (k, v)
+        for k, v in os.environ.items()
+        if k.startswith("TF_") and not k.startswith("TF_CPP_")  # of the log
+    )
     devices = [device.device_type for device in tf.config.list_physical_devices()]
     return (
         *versions,
