@@ -22,8 +22,8 @@ import tensorflow as tf
 from skglmm.engine import runtime
 
 _PACKAGE = "skglmm"
-# Code of others, which their versions stand for.
-_LIBRARIES = ("numpy", "scipy", "tensorflow", "tensorflow-probability")
+# Code of others, which the versions of some of them stand for.
+_LIBRARIES = ("scipy", "tensorflow-probability", "tfp-nightly")
 _OTHERS = {
     *sys.stdlib_module_names,
     *("numpy", "scipy", "tensorflow", "tensorflow_probability", "keras", "google"),
@@ -33,7 +33,7 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 # What is read and not taken for one of its type.
 _READ = (
     *(*_PLAIN, tuple, list, dict, set, frozenset),
-    *(np.ndarray, np.generic, tf.DType, tf.TensorSpec),
+    *(np.ndarray, np.generic, tf.DType, tf.TensorSpec, tf.SparseTensorSpec),
     *(types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type),
     *(property, staticmethod, classmethod, functools.cached_property),
     *(functools.partial, types.MethodType),
@@ -78,7 +78,12 @@ def name_of(function, signature, device):
 @functools.cache
 def _surroundings():
     """What graphs depend on that is neither of this package nor of a call."""
-    versions = [(name, metadata.version(name)) for name in _LIBRARIES]
+    versions = [("numpy", np.__version__), ("tensorflow", tf.__version__)]
+    for name in _LIBRARIES:
+        try:
+            versions.append((name, metadata.version(name)))
+        except metadata.PackageNotFoundError:
+            continue
     flags = sorted(
         (k, v)
         for k, v in os.environ.items()
@@ -146,8 +151,8 @@ class _Reader:
             self._add("set", *sorted(map(repr, value)))
         elif isinstance(value, np.ndarray | np.generic) and value.dtype != object:
             self._add("array", value.dtype.str, value.shape, value.tobytes())
-        elif isinstance(value, tf.TensorSpec):
-            self._add("spec", value.shape, value.dtype.name)
+        elif isinstance(value, tf.TensorSpec | tf.SparseTensorSpec):
+            self._add(type(value).__name__, value.shape, value.dtype.name)
         elif isinstance(value, tf.DType):
             self._add("dtype", value.name)
         elif isinstance(value, types.CodeType):

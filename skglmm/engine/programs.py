@@ -7,6 +7,7 @@ is, which saves tracing and optimising, and computes the same numbers to the las
 
 import functools
 import threading
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -52,6 +53,13 @@ class Device:
         return self._context.__exit__(*error)
 
 
+@dataclass(frozen=True)
+class Sparse:
+    """Place of a sparse tensor: that of the first of its three parts."""
+
+    first: int
+
+
 class Program:
     """A function that TensorFlow knows by a name, and what it takes and returns.
 
@@ -59,8 +67,8 @@ class Program:
     ----------
     name : str
     inputs, outputs : list of tf.TensorSpec
-        In the order of `tf.nest.flatten`.
-    layout : nested structure of int
+        Tensors that TensorFlow is given, those of a sparse one apart.
+    layout : nested structure of int and Sparse
         Where each output belongs.
     options : bytes or None
         See `runtime.call`.
@@ -73,13 +81,16 @@ class Program:
 
     def __call__(self, *tensors):
         flat = [
-            value
-            if isinstance(value, tf.Tensor)
-            else tf.convert_to_tensor(value, dtype)
-            for value, dtype in zip(tf.nest.flatten(tensors), self._dtypes, strict=True)
+            t if isinstance(t, tf.Tensor) else tf.convert_to_tensor(t, dtype)
+            for t, dtype in zip(_flat(tensors), self._dtypes, strict=True)
         ]
         found = runtime.call(self.name, len(self.outputs), flat, self._options)
-        return mapped(found.__getitem__, self.layout)
+        return mapped(lambda place: _output(found, place), self.layout)
+
+    @property
+    def signature(self):
+        """What a call returns, as `tf.TensorSpec`."""
+        return mapped(lambda place: _output(self.outputs, place), self.layout)
 
 
 class Graph:
@@ -132,10 +143,9 @@ class Graph:
         if program is None and runtime.AVAILABLE:
             program = self._read(self._name())
         if program is None:
-            outputs = self.get_concrete_function().structured_outputs
-            return mapped(lambda t: tf.TensorSpec(t.shape, t.dtype), outputs)
+            return self._program().signature
         self._programs[device] = program
-        return mapped(program.outputs.__getitem__, program.layout)
+        return program.signature
 
     def _first(self, tensors):
         """A call when there may be no program yet, which is left for the next ones."""
@@ -176,37 +186,46 @@ class Graph:
         options = runtime.unoptimised()
         return Program(_called(name), inputs, outputs, layout, options)
 
-    def _traced_and_kept(self, name, tensors):
+    def _program(self):
+        """That of the traced graph."""
         concrete = self.get_concrete_function()
         inputs, outputs = (
             [tf.TensorSpec(t.shape, t.dtype) for t in side]
             for side in (concrete.inputs, concrete.outputs)
         )
-        structured = concrete.structured_outputs
-        layout = tf.nest.pack_sequence_as(structured, list(range(len(outputs))))
         known = concrete.name
         known = known.decode() if isinstance(known, bytes) else known
-        program = Program(known, inputs, outputs, layout)
-        if name is None or concrete.captured_inputs:
+        return Program(known, inputs, outputs, _layout(concrete.structured_outputs))
+
+    def _traced_and_kept(self, name, tensors):
+        program = self._program()
+        if name is None or self.get_concrete_function().captured_inputs:
             return program, program(*tensors)
         with _COLLECTING:
             if runtime.is_watched():
                 return program, program(*tensors)
             with runtime.collected() as graphs:
                 found = program(*tensors)
-        if len(graphs) == 1:
-            optimised = graphs[0].post_optimization_graph
-            dtypes = ([spec.dtype for spec in side] for side in (inputs, outputs))
-            body = runtime.as_function(optimised, _called(name), *dtypes)
-            if body is not None:
-                header = {
-                    "inputs": _plain(inputs),
-                    "outputs": _plain(outputs),
-                    "layout": _encoded(layout),
-                    "traced": self.traces,
-                }
-                _store.write(name, header, body)
+        if len(graphs) == 1:  # and not one more, of the user's own
+            self._keep(name, program, graphs[0].post_optimization_graph)
         return program, found
+
+    def _keep(self, name, program, optimised):
+        """Write what TensorFlow has made of the graph, if that is all there is."""
+        sides = program.inputs, program.outputs
+        dtypes = ([spec.dtype for spec in side] for side in sides)
+        try:
+            body = runtime.as_function(optimised, _called(name), *dtypes)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            return  # a kind of graph that another TensorFlow makes
+        if body is not None:
+            header = {
+                "inputs": _plain(program.inputs),
+                "outputs": _plain(program.outputs),
+                "layout": _encoded(program.layout),
+                "traced": self.traces,
+            }
+            _store.write(name, header, body)
 
 
 def graph(function, signature):
@@ -217,6 +236,31 @@ def graph(function, signature):
 def signature_of(function):
     """Signature of what a compiled function returns, to pass it to another."""
     return function.structured_outputs()
+
+
+def _flat(tensors):
+    return tf.nest.flatten(tensors, expand_composites=True)
+
+
+def _layout(tree):
+    """Numbers of the tensors of a structure among all that TensorFlow returns."""
+    places, n = [], 0
+    for leaf in tf.nest.flatten(tree):
+        sparse = isinstance(leaf, tf.SparseTensor)
+        places.append(Sparse(n) if sparse else n)
+        n += 3 if sparse else 1
+    return tf.nest.pack_sequence_as(tree, places)
+
+
+def _output(found, place):
+    """What belongs to a place, of tensors or of their signatures."""
+    if not isinstance(place, Sparse):
+        return found[place]
+    parts = found[place.first : place.first + 3]
+    if isinstance(parts[0], tf.TensorSpec):
+        rank = parts[2].shape[0]
+        return tf.SparseTensorSpec([None] * rank, parts[1].dtype)
+    return tf.SparseTensor(*parts)
 
 
 def _called(name):
@@ -239,13 +283,15 @@ def _encoded(tree):
     if isinstance(tree, tuple | list):
         kind = "tuple" if isinstance(tree, tuple) else "list"
         return {kind: [_encoded(item) for item in tree]}
-    return tree
+    return {"sparse": tree.first} if isinstance(tree, Sparse) else tree
 
 
 def _decoded(plain):
     if not isinstance(plain, dict):
         return plain
     ((kind, items),) = plain.items()
+    if kind == "sparse":
+        return Sparse(items)
     if kind == "dict":
         return {_decoded(key): _decoded(value) for key, value in items}
     return {"tuple": tuple, "list": list}[kind](map(_decoded, items))
