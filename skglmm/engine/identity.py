@@ -48,6 +48,10 @@ _GENERATED = {
     *("__init__", "__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__"),
     *("__replace__", "__match_args__", "__dataclass_fields__", "__dataclass_params__"),
 }
+_OF_TUPLES = {
+    *("__new__", "__repr__", "__getnewargs__", "__match_args__", "__slots__"),
+    *("_make", "_replace", "_asdict", "_field_defaults", "__replace__"),
+}
 
 
 class Foreign(Exception):
@@ -244,6 +248,9 @@ class _Reader:
                 self._add(field.name)
                 if field.default is not dataclasses.MISSING:
                     self.put(field.default)
+        if "_field_defaults" in vars(kind):  # a tuple with names
+            skipped = _ADDED | _OF_TUPLES
+            self.put(kind._field_defaults)
         for name, value in sorted(vars(kind).items()):
             if name not in skipped:
                 self._add(name)

@@ -93,6 +93,24 @@ class Program:
         return mapped(lambda place: _output(self.outputs, place), self.layout)
 
 
+class Enclosing(Program):
+    """A traced function that encloses tensors: a family of the user's own may have some.
+
+    Parameters
+    ----------
+    concrete : ConcreteFunction
+    outputs, layout
+        See `Program`.
+    """
+
+    def __init__(self, concrete, outputs, layout):
+        super().__init__(concrete.name, [], outputs, layout)
+        self._concrete = concrete
+
+    def __call__(self, *tensors):
+        return self._concrete(*tensors)
+
+
 class Graph:
     """A function of tensors as one graph on each device, found when it is first used.
 
@@ -193,9 +211,12 @@ class Graph:
             [tf.TensorSpec(t.shape, t.dtype) for t in side]
             for side in (concrete.inputs, concrete.outputs)
         )
+        layout = _layout(concrete.structured_outputs)
+        if concrete.captured_inputs:
+            return Enclosing(concrete, outputs, layout)
         known = concrete.name
         known = known.decode() if isinstance(known, bytes) else known
-        return Program(known, inputs, outputs, _layout(concrete.structured_outputs))
+        return Program(known, inputs, outputs, layout)
 
     def _traced_and_kept(self, name, tensors):
         program = self._program()
