@@ -94,7 +94,7 @@ class Program:
 
 
 class Enclosing(Program):
-    """A traced function that encloses tensors: a family of the user's own may have some.
+    """A traced function that encloses tensors, which a family of one's own may have.
 
     Parameters
     ----------
