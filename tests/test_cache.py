@@ -23,6 +23,18 @@ from skglmm import (
 )
 from skglmm._families import FAMILIES
 from skglmm.datasets import load_dyestuff, make_mixed_regression
+from skglmm.engine import (
+    covariance,
+    evidence,
+    identity,
+    laplace,
+    likelihoods,
+    linear,
+    programs,
+    statistics,
+    structure,
+    variational,
+)
 from skglmm.solvers import Laplace
 
 
@@ -32,20 +44,17 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "graphs"
 
 
-def structure(**changes):
-    from skglmm.engine.structure import Structure
+def a_structure(**changes):
 
     parts = {"chain": (2,), "core": (), "plain": (False,), "covariance": ("full",)}
-    return Structure(**parts | changes)
+    return structure.Structure(**parts | changes)
 
 
 def small(**changes):
     """A new graph, as another process would have it, of something small."""
     import tensorflow as tf
 
-    from skglmm.engine import covariance, programs
-
-    of = structure(**changes)
+    of = a_structure(**changes)
     n = sum(covariance.n_parameters(of))
     function = functools.partial(covariance.to_factors, of)
     return programs.graph(function, [tf.TensorSpec([n], tf.float64)])
@@ -63,7 +72,6 @@ RIGHT = [[1.0, 0.0], [2.0, 3.0]]
 
 def forget():
     """Let this process find all graphs anew."""
-    from skglmm.engine import evidence, laplace, linear, statistics, variational
 
     for module in (evidence, laplace, linear, statistics, variational):
         for name, function in vars(module).items():
@@ -72,10 +80,11 @@ def forget():
 
 
 def n_traced():
-    from skglmm.engine.programs import Graph
 
     gc.collect()
-    return sum(len(g._traced) for g in gc.get_objects() if isinstance(g, Graph))
+    return sum(
+        len(g._traced) for g in gc.get_objects() if isinstance(g, programs.Graph)
+    )
 
 
 # ------------------------------------------------------------------ the same numbers
@@ -129,9 +138,7 @@ def test_a_fit_by_graphs_from_files_traces_nothing_and_gives_the_same_bytes(
 def test_outputs_keep_their_places_and_their_signature(folder):
     import tensorflow as tf
 
-    from skglmm.engine import linear, programs
-
-    of = structure(chain=(1, 1), plain=(True, True), covariance=("diag", "diag"))
+    of = a_structure(chain=(1, 1), plain=(True, True), covariance=("diag", "diag"))
     make = linear.compiled_steps.__wrapped__
     traced = make(of)[0]
     data = tf.nest.map_structure(
@@ -158,7 +165,7 @@ from skglmm.datasets import load_dyestuff
 X, y = load_dyestuff(return_X_y=True, as_frame=True)
 model = skglmm.MixedLinearRegressor("Batch").fit(X, y)
 from skglmm.engine.programs import Graph
-traced = sum(len(g._traced) for g in gc.get_objects() if isinstance(g, Graph))
+traced = sum(len(g._traced) for g in gc.get_objects() if isinstance(g, programs.Graph))
 values = [model.log_likelihood_, *model.predict(X)]
 print(json.dumps([traced, *(float(v).hex() for v in values)]))
 """
@@ -270,13 +277,11 @@ def test_what_was_used_least_recently_goes_first(folder, monkeypatch):
 
 
 def name(graph):
-    from skglmm.engine import identity
 
     return identity.name_of(graph._function, graph._signature, "CPU")
 
 
 def test_a_name_stands_for_structure_signature_and_constants(monkeypatch):
-    from skglmm.engine import covariance
 
     names = [name(small()), name(small(covariance=("scalar",)))]
     names.append(name(small(chain=(3,))))
@@ -289,7 +294,6 @@ def test_a_name_stands_for_structure_signature_and_constants(monkeypatch):
 
 @pytest.mark.parametrize("what", ["function", "method", "class"])
 def test_what_was_replaced_has_no_name(what, monkeypatch):
-    from skglmm.engine import covariance
 
     if what == "function":
         monkeypatch.setattr(covariance, "split", lambda *args: None)
@@ -314,7 +318,6 @@ def test_a_covariance_of_ones_own_has_no_name_and_the_others_keep_theirs():
 
 
 def test_a_family_of_ones_own_has_no_name(monkeypatch):
-    from skglmm.engine import likelihoods, variational
 
     class Own(type(FAMILIES["poisson"])):
         pass
@@ -322,7 +325,7 @@ def test_a_family_of_ones_own_has_no_name(monkeypatch):
     class OwnLikelihood(likelihoods.Poisson):
         pass
 
-    of, poisson = structure(), FAMILIES["poisson"]
+    of, poisson = a_structure(), FAMILIES["poisson"]
     make = variational.compiled_solve.__wrapped__
     before = name(make(of, poisson))
     assert before is not None

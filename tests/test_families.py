@@ -10,8 +10,7 @@ from sklearn.metrics import log_loss, mean_poisson_deviance, r2_score
 
 from skglmm._families import FAMILIES
 from skglmm._families.base import explained_deviance
-from skglmm.engine.likelihoods import normal_nodes
-from skglmm.engine.quadrature import product_nodes
+from skglmm.engine import likelihoods, quadrature
 
 GENERALISED = ["poisson", "binomial"]
 ETA = np.linspace(-6.0, 6.0, 49)
@@ -109,7 +108,7 @@ def test_the_start_is_finite_for_a_row_of_nothing_and_increases_with_y(family):
 def expected(family, y, trials, mean, variance, n_nodes):
     args = np.broadcast_arrays(y, trials, mean, variance)
     args = [np.array(a, dtype=float) for a in args]
-    return numpy(likelihood(family).expected(*args, normal_nodes(n_nodes)))
+    return numpy(likelihood(family).expected(*args, likelihoods.normal_nodes(n_nodes)))
 
 
 def test_poisson_means_have_a_closed_form_that_is_the_integral():
@@ -161,7 +160,7 @@ def test_without_variance_a_mean_is_the_value():
 
 @pytest.mark.parametrize("n", [1, 2, 5, 9, 33, 63])
 def test_nodes_integrate_polynomials_of_a_normal_variable(n):
-    x, w = normal_nodes(n).numpy()
+    x, w = likelihoods.normal_nodes(n).numpy()
     assert np.sum(w) == pytest.approx(1, abs=1e-13)
     assert np.sum(w > 0) <= n
     for power in range(1, min(2 * n, 8)):
@@ -169,7 +168,7 @@ def test_nodes_integrate_polynomials_of_a_normal_variable(n):
 
 
 def test_a_grid_of_nodes_integrates_products():
-    x, log_weight = (part.numpy() for part in product_nodes(4, 3))
+    x, log_weight = (part.numpy() for part in quadrature.product_nodes(4, 3))
     assert x.shape == (3, 64)
     w = np.exp(log_weight)
     assert_allclose(x * w @ x.T, np.eye(3), atol=1e-12)

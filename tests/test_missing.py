@@ -15,8 +15,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skglmm import MixedLinearRegressor
-from skglmm._fixed import imputed, pooling
-from skglmm._fixed.column_model import ColumnModel
+from skglmm._fixed import column_model, imputed, pooling
 from skglmm._problem.coding import least_squares
 from skglmm.datasets import make_mixed_regression
 from skglmm.solvers import VI
@@ -242,7 +241,7 @@ def test_a_gap_is_filled_by_its_conditional_mean():
     covariance, mean, coef = root @ root.T, random.normal(size=4), random.normal(size=4)
     X = random.normal(size=(5, 4))
     X[0, 1] = X[1, [0, 2]] = X[2, :] = np.nan
-    filled, variance = ColumnModel(mean, covariance).fill(X, coef)
+    filled, variance = column_model.ColumnModel(mean, covariance).fill(X, coef)
     for row in range(5):
         m, o = np.isnan(X[row]), ~np.isnan(X[row])
         slopes = covariance[np.ix_(m, o)] @ np.linalg.inv(covariance[np.ix_(o, o)])

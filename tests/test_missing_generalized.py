@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from engine_problems import coded_problem
+from engine_problems import FAMILIES, coded_problem
 from joblib import Parallel, delayed
 from numpy.testing import assert_allclose
 from scipy.integrate import quad
@@ -17,9 +17,7 @@ from skglmm import (
     MixedLogisticRegressor,
     MixedPoissonRegressor,
 )
-from skglmm._families import FAMILIES
-from skglmm._fixed import imputed, pooling
-from skglmm._fixed.latent import Normal, Other
+from skglmm._fixed import imputed, latent, pooling
 from skglmm.solvers import VI, MacKay
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(61)
@@ -73,7 +71,7 @@ def test_what_is_missing_has_its_density_given_the_response(
     family, y, trials, eta, mean, variance
 ):
     n = 4000
-    response = Other(
+    response = latent.Other(
         FAMILIES[family], np.full(n, y), None if trials is None else np.full(n, trials)
     )
     rows = np.arange(n)
@@ -105,7 +103,7 @@ def test_what_is_missing_has_its_density_given_the_response(
 
 def test_a_normal_response_and_a_normal_unknown_have_a_normal_posterior():
     n, y, noise, eta, mean, variance = 4000, 1.7, 0.5, 0.4, -1.0, 2.0
-    found = Normal(np.full(n, y), noise).draw(
+    found = latent.Normal(np.full(n, y), noise).draw(
         np.arange(n),
         np.full(n, eta),
         np.full(n, mean),

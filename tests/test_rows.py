@@ -4,18 +4,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from engine_problems import FAMILIES, Factor, build_design
 from numpy.testing import assert_allclose
 
 from skglmm import MixedLinearRegressor
-from skglmm._families import FAMILIES
-from skglmm._problem.design import Factor, build_design
-from skglmm._problem.problem import Problem
 from skglmm.datasets import load_sleepstudy
-from skglmm.engine import generalized, laplace, linear, statistics, variational
-from skglmm.engine.inner import Inner
-from skglmm.engine.likelihoods import normal_nodes
-from skglmm.engine.rows import Rows
-from skglmm.engine.session import Session
+from skglmm.engine import (
+    generalized,
+    inner,
+    laplace,
+    likelihoods,
+    linear,
+    rows,
+    session,
+    statistics,
+    variational,
+)
+from skglmm.solvers import Problem
 
 CUTS = [0, 50, 120, 200]
 
@@ -64,12 +69,12 @@ def split(run, arrays):
     for a, b in Pieces._cuts():
         some = {name: arrays[name] for name in ("z", "level", "cell")}
         some = tf.nest.map_structure(lambda v, a=a, b=b: v[a:b], some)
-        pieces.append(Rows(run.structure, run.index, {**some, "related": ()}))
+        pieces.append(rows.Rows(run.structure, run.index, {**some, "related": ()}))
     return Pieces(pieces)
 
 
 @pytest.fixture
-def session():
+def opened():
     rng, n = np.random.default_rng(0), 200
     first = np.arange(n, dtype=np.int32) % 20
     factors = [
@@ -89,8 +94,8 @@ def session():
 
 
 @pytest.mark.parametrize("method", ["bound", "laplace"])
-def test_the_objective_of_rows_in_pieces_is_that_of_all(session, method):
-    run, family = session, FAMILIES["poisson"]
+def test_the_objective_of_rows_in_pieces_is_that_of_all(opened, method):
+    run, family = opened, FAMILIES["poisson"]
     data = generalized.load(run)
     pieces = split(run, data["rows"])
     theta = tf.constant(run.theta([0.5 * np.eye(q) for q in run.structure.n_effects]))
@@ -98,13 +103,13 @@ def test_the_objective_of_rows_in_pieces_is_that_of_all(session, method):
 
     def value(data):
         bound = method == "bound"
-        inner = Inner(run.structure, family, spread=bound, joint=bound)
-        aux = variational.initial_aux(run.structure, inner, run.index, data)
+        loop = inner.Inner(run.structure, family, spread=bound, joint=bound)
+        aux = variational.initial_aux(run.structure, loop, run.index, data)
         if bound:
-            nodes = normal_nodes(9)
-            return variational.evaluate(inner, run.index, data, nodes, theta, aux, tol)
+            nodes = likelihoods.normal_nodes(9)
+            return variational.evaluate(loop, run.index, data, nodes, theta, aux, tol)
         phi = tf.concat([tf.constant([0.4, 0.1], tf.float64), theta], 0)
-        return laplace.evaluate(inner, run.index, data, None, phi, aux, tol)
+        return laplace.evaluate(loop, run.index, data, None, phi, aux, tol)
 
     whole, apart = value(data), value(data | {"rows": pieces})
     assert float(apart["value"]) == pytest.approx(float(whole["value"]), rel=1e-12)
@@ -147,8 +152,8 @@ class SumsOfFile:
         codes = self._levels.get_indexer(subjects).astype(np.int32)
         places = {"level": (tf.constant(codes),), "cell": ((),), "related": ()}
         weight = tf.ones(len(values), tf.float64)
-        rows = self.index, places, tf.constant(values), weight
-        return statistics.reduce_rows(self.structure, *rows, self._maps)
+        read = self.index, places, tf.constant(values), weight
+        return statistics.reduce_rows(self.structure, *read, self._maps)
 
 
 def test_a_linear_model_of_a_file_is_that_of_the_table(tmp_path):
@@ -159,7 +164,7 @@ def test_a_linear_model_of_a_file_is_that_of_the_table(tmp_path):
     # columns as they are, the days less their mean, which is 4.5
     border = np.array([[1.0, -4.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     maps = {"border": tf.constant(border), "z": [tf.constant(border[:, :2])]}
-    with Session(design, "cpu", 3) as run:
+    with session.Session(design, "cpu", 3) as run:
         sums = SumsOfFile(tmp_path / "rows.csv", run, pd.Index(levels), maps, len(X))
         objective = linear.Objective(sums, True)
         report, found = objective.minimize(run.theta([np.eye(2)]), 100, 1e-10, True)
