@@ -355,11 +355,13 @@ def _initial(inner, index, data, phi, n_warm, max_iter):
     return optimizers.initial_state(phi, max_iter, aux, first_promise(n_warm))
 
 
-def _finish(inner, index, data, fun, state, wanted):
-    """What is left to do at the optimum: derivatives, and how effects move."""
-    hessian, _ = optimizers.differences(
-        fun, state, lambda out: out["gradient"], wanted, _STEP
-    )
+def _no_more(out):
+    """Nothing is differenced beside the gradient."""
+    return tf.zeros([0], FLOAT)
+
+
+def _finish(inner, index, data, state, hessian, _):
+    """What is left to do at the optimum: how effects move."""
     aux, one_node = state["aux"], tf.zeros([2, 1], FLOAT)
     data = data | {"parameters": aux["estimates"]["parameters"]}
     _, _, weight = inner.terms(data, aux["eta"], aux["variance"], one_node)
@@ -395,8 +397,10 @@ def compiled_solve(structure, family, quadrature):
     def call(index, data, points, log_weights, phi, tol, n_warm, max_iter, wanted):
         fun = _objective(inner, index, data, pick(points, log_weights), tol)
         state = _initial(inner, index, data, phi, n_warm, max_iter)
-        state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
-        return _finish(inner, index, data, fun, state, wanted)
+        found = optimizers.minimize_and_differ(
+            fun, state, tol, n_warm, max_iter, _no_more, wanted, _STEP
+        )
+        return _finish(inner, index, data, *found)
 
     return graph(call, [*signature, *options])
 
@@ -416,7 +420,8 @@ def compiled_steps(structure, family, quadrature):
 
     def finish(index, data, points, log_weights, state, tol, wanted):
         fun = _objective(inner, index, data, pick(points, log_weights), tol)
-        return _finish(inner, index, data, fun, state, wanted)
+        found = optimizers.differences(fun, state, _no_more, wanted, _STEP)
+        return _finish(inner, index, data, state, *found)
 
     start = graph(start, [*signature, phi, n_warm, max_iter])
     state = signature_of(start)

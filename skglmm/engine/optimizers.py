@@ -122,6 +122,20 @@ def advance(fun, state, tol, n_warm):
         Evaluations after which the fixed point gives way to BFGS, at least one.
     """
     out = fun(state["trial"], state["aux"], state["promise"])
+    return _after(out, state, tol, n_warm)
+
+
+def _after(out, state, tol, n_warm, counts=None):
+    """The state after the objective gave `out` at the trial point.
+
+    Parameters
+    ----------
+    out, state : dict
+        See `advance`.
+    tol, n_warm : scalar tensors
+    counts : bool scalar tensor, optional
+        Whether it was the trial point: another one is never accepted.
+    """
     value, gradient = out["value"], out["gradient"]
     n_evaluations = state["n_evaluations"] + 1
     warm = state["warm"]
@@ -130,6 +144,7 @@ def advance(fun, state, tol, n_warm):
     slope = -state["step"] * state["decrement"]
     bound = tf.where(warm, state["value"], state["value"] + ARMIJO * slope + rounding)
     accepted = finite & (value <= bound)
+    accepted = accepted if counts is None else accepted & counts
 
     quasi, following = _model(out, state)
     # a metric that is lost in rounding, under weights of 1e9 say, tells nothing
@@ -246,6 +261,75 @@ def minimize(fun, state, tol, n_warm, n_steps):
     )[0]
 
 
+def minimize_and_differ(fun, state, tol, n_warm, n_steps, output, wanted, length):
+    """`minimize` and then `differences`, with one place where `fun` is evaluated.
+
+    A graph has the objective once and not twice.
+
+    Returns
+    -------
+    state : dict
+    hessian, slopes : tensors
+    """
+    k = _size(state["theta"])
+    base = output({"aux": state["aux"], "gradient": state["gradient"]})
+    if state["theta"].shape[0] == 0:
+        state = minimize(fun, state, tol, n_warm, n_steps)
+        return state, *differences(fun, state, output, wanted, length)
+
+    def minimising(s):
+        return (s["status"] == RUNNING) & (s["n_evaluations"] < n_steps)
+
+    def body(s, found):
+        moves, place = minimising(s), tf.one_hot(found["at"], k, dtype=FLOAT)
+        sizes, axes = tf.cond(
+            moves | (found["at"] > 0),
+            lambda: (found["steps"], found["axes"]),
+            lambda: _axes(s["inverse"], length),
+        )
+        axis, step = tf.reduce_sum(axes * place, 1), tf.reduce_sum(sizes * place)
+        point = tf.where(moves, s["trial"], s["theta"] + step * axis)
+        out = fun(point, s["aux"], tf.where(moves, s["promise"], 0.0))
+        after = _after(out, s | {"warm": s["warm"] & moves}, tol, n_warm, moves)
+        by_move = ("step", "decrement", "promise", "warm", "n_evaluations", "status")
+        for name in (*by_move, "history", "trial"):
+            after[name] = tf.where(moves, after[name], s[name])
+        here = output({"aux": s["aux"], "gradient": s["gradient"]})
+        curved = (out["gradient"] - s["gradient"]) / step, (output(out) - here) / step
+        hessian, slopes = (
+            found[name] + tf.where(moves, tf.zeros([], FLOAT), change)[:, None] * axis
+            for name, change in zip(("hessian", "slopes"), curved, strict=True)
+        )
+        at = found["at"] + tf.where(moves, 0, 1)
+        new = {"at": at, "steps": sizes, "axes": axes}
+        return after, new | {"hessian": hessian, "slopes": slopes}
+
+    blank = tf.zeros([k, k], FLOAT)
+    found = {"at": tf.constant(0, INT), "steps": tf.zeros([k], FLOAT), "axes": blank}
+    found |= {"hessian": blank, "slopes": tf.zeros([tf.shape(base)[0], k], FLOAT)}
+    state, found = tf.while_loop(
+        lambda s, found: minimising(s) | (wanted & (found["at"] < k)),
+        body,
+        (state, found),
+        parallel_iterations=1,
+    )
+    return state, *_known(found["hessian"], found["slopes"])
+
+
+def _axes(inverse, length):
+    """Steps of differences (k,) along the principal axes (k, k) of a metric."""
+    sizes, axes = tf.linalg.eigh(inverse)
+    steps = length * tf.sqrt(tf.maximum(sizes, 0.0))
+    return tf.clip_by_value(steps, _SHORT, _LONG), axes
+
+
+def _known(hessian, slopes):
+    """Curvature and slopes, nothing where there is nothing but rounding."""
+    hessian = tf.where(tf.math.is_finite(hessian), hessian, 0.0)
+    slopes = tf.where(tf.math.is_finite(slopes), slopes, 0.0)
+    return 0.5 * (hessian + tf.transpose(hessian)), slopes
+
+
 def drive(advance, state, max_iter, watch):
     """Advance to the end, one evaluation a call, so that somebody can watch or stop.
 
@@ -336,9 +420,7 @@ def differences(fun, state, output, wanted, length):
     p, k = tf.shape(base)[0], _size(theta)
     if theta.shape[0] == 0:
         return tf.zeros([0, 0], FLOAT), tf.zeros([p, 0], FLOAT)
-    sizes, axes = tf.linalg.eigh(state["inverse"])
-    steps = length * tf.sqrt(tf.maximum(sizes, 0.0))
-    steps = tf.clip_by_value(steps, _SHORT, _LONG)
+    steps, axes = _axes(state["inverse"], length)
     promise = tf.zeros([], FLOAT)
 
     def along(a, hessian, slopes):
@@ -354,7 +436,4 @@ def differences(fun, state, output, wanted, length):
         (tf.constant(0, INT), tf.zeros([k, k], FLOAT), tf.zeros([p, k], FLOAT)),
         parallel_iterations=1,
     )
-    # where there is nothing but rounding, nothing is known of the curvature
-    hessian = tf.where(tf.math.is_finite(hessian), hessian, 0.0)
-    slopes = tf.where(tf.math.is_finite(slopes), slopes, 0.0)
-    return 0.5 * (hessian + tf.transpose(hessian)), slopes
+    return _known(hessian, slopes)

@@ -161,11 +161,12 @@ def _initial(inner, index, data, theta, n_warm, max_iter):
     return optimizers.initial_state(theta, max_iter, aux, first_promise(n_warm))
 
 
-def _finish(inner, index, data, nodes, fun, state, wanted):
-    """What is left to do at the optimum: derivatives, and how effects move."""
-    hessian, slopes = optimizers.differences(
-        fun, state, lambda out: out["aux"]["coef"], wanted, _STEP
-    )
+def _coef(out):
+    return out["aux"]["coef"]
+
+
+def _finish(inner, index, data, nodes, state, hessian, slopes):
+    """What is left to do at the optimum: how effects move."""
     aux = state["aux"]
     data = data | {"parameters": aux["estimates"]["parameters"]}
     _, _, weight = inner.terms(data, aux["eta"], aux["variance"], nodes)
@@ -183,8 +184,10 @@ def compiled_solve(structure, family, kept=None, coupled=False):
     def call(index, data, nodes, theta, tol, n_warm, max_iter, wanted):
         fun = _objective(inner, index, data, nodes, tol)
         state = _initial(inner, index, data, theta, n_warm, max_iter)
-        state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
-        return _finish(inner, index, data, nodes, fun, state, wanted)
+        found = optimizers.minimize_and_differ(
+            fun, state, tol, n_warm, max_iter, _coef, wanted, _STEP
+        )
+        return _finish(inner, index, data, nodes, *found)
 
     return graph(call, [*_signature(structure, family), *_options(structure, family)])
 
@@ -205,7 +208,8 @@ def compiled_steps(structure, family, kept=None, coupled=False):
 
     def finish(index, data, nodes, state, tol, wanted):
         fun = _objective(inner, index, data, nodes, tol)
-        return _finish(inner, index, data, nodes, fun, state, wanted)
+        found = optimizers.differences(fun, state, _coef, wanted, _STEP)
+        return _finish(inner, index, data, nodes, state, *found)
 
     start = graph(start, [*signature, theta, n_warm, max_iter])
     state = signature_of(start)
