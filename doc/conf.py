@@ -1,4 +1,7 @@
-"""Configuration of the Sphinx build: ``sphinx-build doc doc/_build/html``."""
+"""Configuration of the Sphinx build: ``sphinx-build doc doc/_build/html``.
+
+With ``-t offline`` links to other projects' pages are left out, and nothing is fetched.
+"""
 
 from skglmm import __version__
 
@@ -26,6 +29,8 @@ intersphinx_mapping = {
     "pandas": ("https://pandas.pydata.org/docs", None),
     "sklearn": ("https://scikit-learn.org/stable", None),
 }
+if tags.has("offline"):  # noqa: F821
+    intersphinx_mapping = {}
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
