@@ -165,7 +165,7 @@ from skglmm.datasets import load_dyestuff
 X, y = load_dyestuff(return_X_y=True, as_frame=True)
 model = skglmm.MixedLinearRegressor("Batch").fit(X, y)
 from skglmm.engine.programs import Graph
-traced = sum(len(g._traced) for g in gc.get_objects() if isinstance(g, programs.Graph))
+traced = sum(len(g._traced) for g in gc.get_objects() if isinstance(g, Graph))
 values = [model.log_likelihood_, *model.predict(X)]
 print(json.dumps([traced, *(float(v).hex() for v in values)]))
 """
