@@ -67,6 +67,8 @@ class BaseMixedModel(
         "fit_intercept": ["boolean"],
         "solver": [StrOptions(set(SOLVERS)), BaseSolver],
         "handle_unknown": [StrOptions({"ignore", "warn", "error"})],
+        "reference": [None, dict],
+        "handle_unknown_fixed": [StrOptions({"error", "reference"})],
         "missing": [StrOptions({"error", "model"})],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -215,6 +217,7 @@ class BaseMixedModel(
             family=FAMILIES[self._family],
             part=part,
             missing=self.missing,
+            reference=self.reference,
             check_rows=self._check_rows,
             from_metadata=groups is not None,
         )

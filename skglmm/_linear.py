@@ -52,6 +52,13 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     handle_unknown : {"ignore", "warn", "error"}, default="ignore"
         What prediction does with a label that was not there in fit. Its effect has
         mean zero and the variance that was estimated for its factor.
+    reference : dict, default=None
+        Reference levels of fixed columns that hold text, categories or truth values,
+        such as ``{"region": "city"}``. By default it is the first category, the first
+        in order of a column of text, and False. See the user guide, :ref:`categories`.
+    handle_unknown_fixed : {"error", "reference"}, default="error"
+        What prediction does with a category of such a column that was not there in
+        fit: refuse it, or take it for the reference level.
     missing : {"error", "model"}, default="error"
         What a missing value in a fixed column is: an error, or an unknown that is
         normal given the other fixed columns and the groups, and is estimated along
@@ -178,6 +185,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         reml=True,
         solver="vi",
         handle_unknown="ignore",
+        reference=None,
+        handle_unknown_fixed="error",
         missing="error",
         warm_start=False,
         verbose=0,
@@ -193,6 +202,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         self.reml = reml
         self.solver = solver
         self.handle_unknown = handle_unknown
+        self.reference = reference
+        self.handle_unknown_fixed = handle_unknown_fixed
         self.missing = missing
         self.warm_start = warm_start
         self.verbose = verbose

@@ -89,6 +89,7 @@ def attributes(
         part=estimate.part,
         column_model=column_model and tuple(column_model),
         parameters=solution.parameters if family.parameter_names else None,
+        categories=inputs.categories,
     )
 
 

@@ -9,11 +9,18 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from skglmm._fitted.state import Facts, Fitted
 from skglmm._fixed.fitted_part import FittedPart
+from skglmm._reading.categories import Categories, CodedColumn
 from skglmm._reading.terms import Term
 from skglmm._version import __version__
 
 _KIND = "_skglmm_kind"
-_KINDS = {"term": Term, "fitted": Fitted, "facts": Facts}
+_KINDS = {
+    "term": Term,
+    "categories": Categories,
+    "coded": CodedColumn,
+    "fitted": Fitted,
+    "facts": Facts,
+}
 
 
 class PersistenceMixin:

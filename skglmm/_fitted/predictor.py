@@ -236,8 +236,7 @@ class PredictorMixin:
             raise ValueError(
                 f"level must be 'conditional' or 'population', got {level!r}."
             )
-        table = Table(X)
-        check_features(self, X, table)
+        table = self._table(X)
         special = {
             name: table.numeric([at], name)[:, 0]
             for name, at in self._fitted.named.items()
@@ -277,6 +276,12 @@ class PredictorMixin:
         if not kin:
             return rows, special
         return rows, special, list(map(_kin, labels, codes))
+
+    def _table(self, X):
+        """The columns of fit in new rows, with the dummies behind them."""
+        table = Table(X)
+        check_features(self, X, table)
+        return self._fitted.categories.code(table, self.handle_unknown_fixed)
 
     def _offset_with_part(self, offset, table, codes):
         """Offset and fixed part, for levels (-1: unseen) of each factor."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from skglmm._families import FAMILIES, Family
 from skglmm._fixed.fitted_part import FittedPart
+from skglmm._reading.categories import Categories
 from skglmm._reading.terms import Term
 
 
@@ -52,7 +53,7 @@ class Fitted:
     named : dict of int
         Positions of the columns with a role of their own, by parameter.
     fixed_columns : tuple of int
-        Positions of the columns with a coefficient.
+        Positions of the columns with a coefficient in X with its dummies.
     from_metadata : bool
         Whether the groups were given to `fit`.
     coef_covariance : ndarray of shape (p, p)
@@ -71,6 +72,8 @@ class Fitted:
         Mean (p,) and covariance (p, p) of the fixed columns (``missing="model"``).
     parameters : ndarray of shape (n_own,) or None
         What the family has of its own, on the whole line.
+    categories : Categories
+        How columns that are no numbers become numbers.
     """
 
     terms: tuple[Term, ...]
@@ -85,6 +88,7 @@ class Fitted:
     part: FittedPart | None = None
     column_model: tuple[np.ndarray, np.ndarray] | None = None
     parameters: np.ndarray | None = None
+    categories: Categories = Categories()
 
     def position(self, name: str | int) -> int:
         """Which of the terms has that name."""

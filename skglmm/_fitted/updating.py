@@ -13,9 +13,7 @@ from skglmm._fitted.report import sentences, warn
 from skglmm._fitted.state import family_of
 from skglmm._problem.design import Factor, build_design
 from skglmm._problem.problem import Problem
-from skglmm._reading.features import check_features
 from skglmm._reading.labels import extend
-from skglmm._reading.table import Table
 from skglmm._reading.target import read_weight
 from skglmm._reading.terms import row_values
 
@@ -87,8 +85,7 @@ class UpdateMixin:
                 "The model has no random effects to update: name its groups, and fit "
                 "it again."
             )
-        table = Table(X)
-        check_features(self, X, table)
+        table = self._table(X)
         y = self._read_target(y, table.n_rows, fitted=True).values
         weight = np.ones(len(y))
         if sample_weight is not None:

@@ -14,8 +14,11 @@ class FixedPart(BaseEstimator):
     """Base of the fixed parts that are no linear model.
 
     A fixed part has ``read(table, positions)``, the columns as its models take them,
-    and ``begin(data)``: models of each fold, with ``step`` and ``state``.
+    and ``begin(data)``: models of each fold, with ``step`` and ``state``. One that
+    ``takes_text`` is given text as it is, any other one dummies.
     """
+
+    takes_text = False
 
     _parameter_constraints: dict = {
         "n_folds": [Interval(Integral, 2, None, closed="left")],
@@ -181,6 +184,8 @@ class RegressorPart(FixedPart):
     ... ]
     10
     """
+
+    takes_text = True
 
     _parameter_constraints = {
         **FixedPart._parameter_constraints,

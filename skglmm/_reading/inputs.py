@@ -10,6 +10,7 @@ import pandas as pd
 from skglmm._families import Family
 from skglmm._memory import aligned
 from skglmm._reading import identified
+from skglmm._reading.categories import Categories, learn
 from skglmm._reading.labels import encode, twins
 from skglmm._reading.roles import row_offset
 from skglmm._reading.table import Table
@@ -27,16 +28,18 @@ class Inputs:
     Parameters
     ----------
     terms : tuple of Term
+    categories : Categories
+        How columns that are no numbers have become numbers.
     codes : tuple of ndarray of shape (n_rows,)
         Level of each row, by term.
     levels : tuple of Index
         Labels of the levels, by term.
     fixed : tuple of int
-        Positions in X of the columns of the fixed part.
+        Positions of the columns of the fixed part in X with its dummies.
     names : tuple of str
         Of the columns that have coefficients: none if the fixed part is not linear.
     numeric : tuple of int
-        Positions in X of the columns of `matrix`.
+        Positions of the columns of `matrix` in X with its dummies.
     matrix : ndarray of shape (n_rows, n_numeric)
         Columns as numbers; NaN where values are missing and may be.
     features : object
@@ -61,6 +64,7 @@ class Inputs:
     """
 
     terms: tuple[Term, ...]
+    categories: Categories
     codes: tuple[np.ndarray, ...]
     levels: tuple[pd.Index, ...]
     fixed: tuple[int, ...]
@@ -102,6 +106,7 @@ def read(
     family: Family,
     part: Any,
     missing: str,
+    reference: dict | None,
     check_rows: Callable[[np.ndarray, Any], None],
     from_metadata: bool,
 ) -> Inputs:
@@ -121,6 +126,8 @@ def read(
     family : Family
     part : FixedPart or None
     missing : {"error", "model"}
+    reference : dict or None
+        Reference levels of columns, where they are not the first.
     check_rows : callable
         Refuses a target without the rows of weight zero.
     from_metadata : bool
@@ -135,6 +142,14 @@ def read(
         If a column cannot be read, or if the rows cannot determine the model.
     """
     fixed = fixed_positions(table, terms, named)
+    as_it_is = part is not None and part.takes_text
+    coded = {at for term in terms for at in term.slopes}.union(
+        () if as_it_is else fixed
+    )
+    present = None if weight is None else weight > 0
+    categories, table, messages = learn(table, sorted(coded), reference, present)
+    terms = categories.expand_terms(terms, table)
+    fixed = fixed if as_it_is else categories.expand(fixed)
     features = None if part is None else part.read(table, fixed)
     numeric = fixed if part is None else _slopes(terms)
     matrix = read_matrix(table, numeric, terms, part, missing)
@@ -146,7 +161,6 @@ def read(
     if weight is None:
         weight = _ones(len(y))
     elif np.any(weight == 0):
-        present = weight > 0
         rows, y, weight, matrix = (v[present] for v in (rows, y, weight, matrix))
         special = {name: v[present] for name, v in special.items()}
         encoded = [_present_levels(c[present], levels) for c, levels in encoded]
@@ -154,6 +168,7 @@ def read(
     trials = special.get("trials")
     return Inputs(
         terms=tuple(terms),
+        categories=categories,
         codes=tuple(codes for codes, _ in encoded),
         levels=tuple(levels for _, levels in encoded),
         fixed=tuple(fixed),
@@ -169,13 +184,12 @@ def read(
         rows=rows,
         named=named,
         from_metadata=from_metadata,
-        **_judged(terms, encoded, weight, family, y, trials, rows),
+        **_judged(terms, encoded, weight, family, y, trials, rows, messages),
     )
 
 
-def _judged(terms, encoded, weight, family, y, trials, rows):
+def _judged(terms, encoded, weight, family, y, trials, rows, messages):
     """What the rows cannot determine, as fields of `Inputs`."""
-    messages = []
     for term, (_, levels) in zip(terms, encoded, strict=True):
         messages += twins(term.name, levels)
     identified.check_levels(terms, encoded, weight, family.is_linear)

@@ -1,10 +1,11 @@
 """The table a user passes as X: columns by name or position, labels and numbers."""
 
+import copy
 import datetime
 import numbers
 import reprlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -25,6 +26,14 @@ _NUMERIC_OBJECTS = {
 # Whole numbers from here on may be no floating point numbers.
 _WHOLE = 2.0**53
 _TOO_LARGE = "Input X contains infinity or a value too large for dtype('float64')."
+
+
+class Dummy(NamedTuple):
+    """A column of zeros and ones: where the code of a row is that of a level."""
+
+    name: str
+    codes: np.ndarray
+    level: int
 
 
 class Table:
@@ -86,6 +95,28 @@ class Table:
             names = list(frame.columns)
             if all(isinstance(name, str) for name in names):
                 self.names = [str(name) for name in names]
+        self._dummies: tuple[Dummy, ...] = ()
+
+    def with_dummies(self, dummies: Iterable[Dummy]) -> "Table":
+        """The table with further columns, whose positions are behind its own.
+
+        Parameters
+        ----------
+        dummies : iterable of Dummy
+
+        Returns
+        -------
+        table : Table
+            With the shape and the names of this one.
+        """
+        table = copy.copy(self)
+        table._dummies = tuple(dummies)
+        return table
+
+    @property
+    def is_pandas(self) -> bool:
+        """Whether X is a dataframe of pandas."""
+        return isinstance(self._data, pd.DataFrame)
 
     @property
     def is_array(self) -> bool:
@@ -94,11 +125,15 @@ class Table:
 
     def describe(self, position: int) -> str:
         """Words for a column in a message: ``column 'dose'`` or ``column 3``."""
+        if position >= self.n_columns:
+            return f"column {self.effect_name(position)!r}"
         key = position if self.names is None else self.names[position]
         return f"column {key!r}"
 
     def effect_name(self, position: int) -> str:
         """Name of the effect of a column: its own, or ``x3`` where it has none."""
+        if position >= self.n_columns:
+            return self._dummies[position - self.n_columns].name
         return f"x{position}" if self.names is None else self.names[position]
 
     def position(self, key: Any, parameter: str) -> int:
@@ -210,6 +245,45 @@ class Table:
             return self._data[self.names[position]]
         return self._data.iloc[:, position]
 
+    def kinds(self, positions: Iterable[int]) -> dict[int, str]:
+        """Which columns of a dataframe hold categories, and of what kind.
+
+        Parameters
+        ----------
+        positions : iterable of int
+            Positions of the columns, in ``range(n_columns)``.
+
+        Returns
+        -------
+        dict of {"text", "categories", "truth"}
+            By position. Columns without any value are none of them.
+        """
+        if isinstance(self._data, np.ndarray):
+            return {}
+        native = isinstance(self._data, pd.DataFrame)
+        dtypes = list(self._data.dtypes if native else self._data.schema.values())
+        kind = self._kind_in_pandas if native else self._kind_in_narwhals
+        found = {at: kind(at, dtypes[at]) for at in positions}
+        return {at: word for at, word in found.items() if word}
+
+    def _kind_in_pandas(self, position: int, dtype: Any) -> str:
+        if isinstance(dtype, pd.CategoricalDtype):
+            return "categories" if self._series(position).notna().any() else ""
+        if dtype.kind == "b":
+            return "truth"
+        if dtype.kind not in "OUST":
+            return ""
+        return _kind_of_objects(self._series(position).to_numpy(dtype=object))
+
+    def _kind_in_narwhals(self, position: int, dtype: Any) -> str:
+        if dtype == nw.Boolean:
+            return "truth"
+        column = self._data.get_column(self._data.columns[position])
+        if isinstance(dtype, nw.String | nw.Categorical | nw.Enum):
+            word = "text" if isinstance(dtype, nw.String) else "categories"
+            return word if column.null_count() < self.n_rows else ""
+        return _kind_of_objects(column.to_numpy()) if dtype == nw.Object else ""
+
     def numeric(
         self,
         positions: Sequence[int],
@@ -246,7 +320,7 @@ class Table:
         """
         positions = [int(position) for position in positions]
         role = f"{what} " if what else ""
-        if self.is_array and self._data.dtype.kind in "biuf":
+        if self.is_array and self._data.dtype.kind in "biuf" and not self._dummies:
             values = self._data
             if positions != list(range(self.n_columns)):
                 values = values[:, positions]
@@ -254,6 +328,10 @@ class Table:
         else:
             values = np.empty((self.n_rows, len(positions)))
             for j, position in enumerate(positions):
+                if position >= self.n_columns:
+                    dummy = self._dummies[position - self.n_columns]
+                    values[:, j] = dummy.codes == dummy.level
+                    continue
                 where = role + self.describe(position)
                 values[:, j] = self._float_column(position, where)
         if values.size and not missing:
@@ -403,6 +481,22 @@ def _text_labels(series: Any) -> Any:
     )
     codes = codes.fill_null(-1).to_numpy()
     return pd.Categorical.from_codes(codes, categories, ordered=ordered)
+
+
+def _kind_of_objects(column: np.ndarray) -> str:
+    """Whether objects are text throughout, or truth values, in a word; else empty."""
+    first = next(
+        (
+            value
+            for value in column
+            if not pd.api.types.is_scalar(value) or not pd.isna(value)
+        ),
+        None,
+    )
+    if not isinstance(first, str | bool | np.bool_):
+        return ""
+    words = {"string": "text", "boolean": "truth"}
+    return words.get(pd.api.types.infer_dtype(column, skipna=True), "")
 
 
 def _objects_to_float(column: np.ndarray, where: str) -> np.ndarray:
