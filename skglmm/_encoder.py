@@ -332,6 +332,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
             model.random_intercepts,
             model.covariance,
         )
+        _refuse_coded_slopes(table, terms)
         problem = _Problem(table._data if table.is_array else X, y, model, terms)
         self.estimator_, tables, messages = _fit_effects(problem, self.std)
         self.target_type_ = target_type
@@ -457,6 +458,19 @@ class _Problem:
                 at = self.table.position(key, name)
                 model.set_params(**{name: place.get(at, at)})
         return model, safe_indexing(self.X, columns, axis=1)
+
+
+def _refuse_coded_slopes(table, terms):
+    """Refuse slopes whose number would depend on the categories in the rows."""
+    for term in terms:
+        kinds = table.kinds(term.slopes)
+        for at in term.slopes:
+            if kinds.get(at, "truth") != "truth":
+                raise ValueError(
+                    f"random_slopes: {table.describe(at)} holds {kinds[at]}, and each "
+                    "fold may have other categories: give dummies in its place, for "
+                    "example by pd.get_dummies(X, columns=[...], drop_first=True)."
+                )
 
 
 def _fit_effects(problem, std):

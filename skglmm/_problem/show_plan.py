@@ -4,6 +4,7 @@ import numpy as np
 
 from skglmm._families import FAMILIES
 from skglmm._problem.design import MAX_CORE, MAX_PAIRS, Factor, build_design
+from skglmm._reading.categories import learn
 from skglmm._reading.labels import encode
 from skglmm._reading.table import Table
 
@@ -43,6 +44,9 @@ def show_plan(estimator, X, *, groups=None):
     """
     table = Table(X)
     terms, labels = estimator._terms_and_labels(table, groups)
+    slopes = sorted({at for term in terms for at in term.slopes})
+    categories, table, _ = learn(table, slopes)
+    terms = categories.expand_terms(terms, table)
     factors = []
     for term, (parts, names) in zip(terms, labels, strict=True):
         codes, levels = encode(parts, term.name, names)

@@ -171,7 +171,7 @@ def read(
         categories=categories,
         codes=tuple(codes for codes, _ in encoded),
         levels=tuple(levels for _, levels in encoded),
-        fixed=tuple(fixed),
+        fixed=fixed,
         names=tuple(table.effect_name(at) for at in fixed) if part is None else (),
         numeric=tuple(numeric),
         matrix=matrix,
@@ -207,10 +207,12 @@ def _judged(terms, encoded, weight, family, y, trials, rows, messages):
     }
 
 
-def fixed_positions(table: Table, terms: tuple[Term, ...], named: dict) -> list[int]:
+def fixed_positions(
+    table: Table, terms: tuple[Term, ...], named: dict
+) -> tuple[int, ...]:
     """Positions of the columns that have no role of their own."""
     gone = {at for term in terms for at in term.columns} | set(named.values())
-    return [at for at in range(table.n_columns) if at not in gone]
+    return tuple(at for at in range(table.n_columns) if at not in gone)
 
 
 def read_matrix(table, positions, terms, part, missing) -> np.ndarray:

@@ -1,9 +1,7 @@
 """The table a user passes as X: columns by name or position, labels and numbers."""
 
 import copy
-import datetime
 import numbers
-import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,20 +10,20 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import assert_all_finite, check_array
 
-from skglmm._reading.words import did_you_mean, listing, plain
+from skglmm._reading.values import (
+    check_numbers,
+    complex_numbers,
+    kind_of_objects,
+    no_numbers,
+    no_times,
+    not_numeric,
+    objects_to_float,
+)
+from skglmm._reading.words import did_you_mean, listing
 
 _MAX_LISTED = 10
-_NUMERIC_OBJECTS = {
-    "boolean",
-    "decimal",
-    "empty",
-    "floating",
-    "integer",
-    "mixed-integer-float",
-}
 # Whole numbers from here on may be no floating point numbers.
 _WHOLE = 2.0**53
-_TOO_LARGE = "Input X contains infinity or a value too large for dtype('float64')."
 
 
 class Dummy(NamedTuple):
@@ -273,7 +271,7 @@ class Table:
             return "truth"
         if dtype.kind not in "OUST":
             return ""
-        return _kind_of_objects(self._series(position).to_numpy(dtype=object))
+        return kind_of_objects(self._series(position).to_numpy(dtype=object))
 
     def _kind_in_narwhals(self, position: int, dtype: Any) -> str:
         if dtype == nw.Boolean:
@@ -282,7 +280,7 @@ class Table:
         if isinstance(dtype, nw.String | nw.Categorical | nw.Enum):
             word = "text" if isinstance(dtype, nw.String) else "categories"
             return word if column.null_count() < self.n_rows else ""
-        return _kind_of_objects(column.to_numpy()) if dtype == nw.Object else ""
+        return kind_of_objects(column.to_numpy()) if dtype == nw.Object else ""
 
     def numeric(
         self,
@@ -361,19 +359,19 @@ class Table:
                 return column.cast(nw.Float64).to_numpy()
             if isinstance(dtype, nw.String | nw.Categorical | nw.Enum):
                 kind = "text" if isinstance(dtype, nw.String) else "categories"
-                return _no_numbers(column, where, kind)
+                return no_numbers(column, where, kind)
             records, column = column.to_list, column.to_numpy()
             if dtype.is_nested() or column.ndim > 1:
                 # as an array they may have a column for each of their parts
-                _check_numbers(records(), where)
+                check_numbers(records(), where)
                 return np.full(self.n_rows, np.nan)
         elif isinstance(self._data, pd.DataFrame):
             column = self._series(position)
             if isinstance(column.dtype, pd.CategoricalDtype):
-                return _no_numbers(column, where, "categories")
+                return no_numbers(column, where, "categories")
             if pd.api.types.is_numeric_dtype(column.dtype):
                 if column.dtype.kind == "c":
-                    raise _complex(where)
+                    raise complex_numbers(where)
                 if isinstance(column.dtype, np.dtype | pd.SparseDtype):
                     return column.to_numpy(dtype=np.float64)
                 return column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -385,10 +383,10 @@ class Table:
                     " X is an array of text throughout; to keep numbers beside text, "
                     "pass a dataframe or an array with dtype=object."
                 )
-                raise _not_numeric(where, "text", str(column[0]), 0, tip)
+                raise not_numeric(where, "text", str(column[0]), 0, tip)
         if column.dtype.kind in "mM":
-            return _no_times(column, where)
-        return _objects_to_float(column, where)
+            return no_times(column, where)
+        return objects_to_float(column, where)
 
     def _not_finite(self, values: np.ndarray, positions: list[int], role: str) -> str:
         found = []
@@ -481,141 +479,3 @@ def _text_labels(series: Any) -> Any:
     )
     codes = codes.fill_null(-1).to_numpy()
     return pd.Categorical.from_codes(codes, categories, ordered=ordered)
-
-
-def _kind_of_objects(column: np.ndarray) -> str:
-    """Whether objects are text throughout, or truth values, in a word; else empty."""
-    first = next(
-        (
-            value
-            for value in column
-            if not pd.api.types.is_scalar(value) or not pd.isna(value)
-        ),
-        None,
-    )
-    if not isinstance(first, str | bool | np.bool_):
-        return ""
-    words = {"string": "text", "boolean": "truth"}
-    return words.get(pd.api.types.infer_dtype(column, skipna=True), "")
-
-
-def _objects_to_float(column: np.ndarray, where: str) -> np.ndarray:
-    kind = pd.api.types.infer_dtype(column, skipna=True)
-    if kind == "complex":
-        raise _complex(where)
-    if kind not in _NUMERIC_OBJECTS:
-        _check_numbers(column, where)
-    missing = pd.isna(column)
-    if missing.any():
-        column = np.where(missing, np.nan, column)
-    try:
-        return column.astype(np.float64)
-    except OverflowError:
-        raise ValueError(f"{_TOO_LARGE}\nFound in {where}.") from None
-
-
-def _check_numbers(column: Iterable[Any], where: str) -> None:
-    for row, value in enumerate(column):
-        if value is None or value is pd.NA:
-            continue
-        if isinstance(value, str | bytes):
-            raise _not_numeric(where, "text", value, row)
-        kind = kind_of_time(value)
-        if kind is not None:
-            raise _of_time(where, kind, value, row)
-        if isinstance(value, complex | np.complexfloating):
-            raise _complex(where)
-        try:
-            number = float(value) if np.ndim(value) == 0 else None
-        except OverflowError:
-            continue
-        except (TypeError, ValueError):
-            number = None
-        if number is None:
-            # scikit-learn's checks look for the words behind the semicolon
-            raise TypeError(
-                f"The {where} holds {reprlib.repr(plain(value))} of type "
-                f"{type(value).__name__} in row {row}; an argument must be a string "
-                "or a real number, and this column needs numbers."
-            )
-
-
-def _no_numbers(column: Iterable[Any], where: str, kind: str) -> np.ndarray:
-    """NaNs for a column of nulls; anything in it raises."""
-    rows = 0
-    for row, value in enumerate(column):
-        if not pd.isna(value):
-            raise _not_numeric(where, kind, value, row)
-        rows += 1
-    return np.full(rows, np.nan)
-
-
-def _no_times(column: np.ndarray, where: str) -> np.ndarray:
-    """NaNs for a column of missing times; anything in it raises."""
-    rows = np.flatnonzero(~np.isnat(column))
-    if len(rows):
-        kind = "dates" if column.dtype.kind == "M" else "durations"
-        raise _of_time(where, kind, pd.Series(column[rows[:1]])[0], int(rows[0]))
-    return np.full(len(column), np.nan)
-
-
-def kind_of_time(value: Any) -> str | None:
-    """What kind of time a value is, in a word for messages; None if it is none.
-
-    Examples
-    --------
-    >>> import datetime
-    >>> from skglmm._reading.table import kind_of_time
-    >>> kind_of_time(datetime.timedelta(days=1))
-    'durations'
-    """
-    if isinstance(value, np.timedelta64 | datetime.timedelta):
-        return "durations"
-    if isinstance(value, pd.Period):
-        return "periods"
-    if isinstance(value, np.datetime64 | datetime.date):
-        return "dates"
-    return "times of day" if isinstance(value, datetime.time) else None
-
-
-def unit_advice(kind: str) -> str:
-    """How times of a kind become numbers whose unit is known.
-
-    Examples
-    --------
-    >>> from skglmm._reading.table import unit_advice
-    >>> unit_advice("times of day")
-    'encode them as numbers, for example hours since midnight'
-    """
-    way = {
-        "durations": "hours, by dividing them by pd.Timedelta('1h')",
-        "dates": "days since the first, by subtracting that and dividing by "
-        "pd.Timedelta('1D')",
-        "periods": "days since the first, after .dt.to_timestamp()",
-        "times of day": "hours since midnight",
-    }
-    return f"encode them as numbers, for example {way[kind]}"
-
-
-def _of_time(where: str, kind: str, value: Any, row: int) -> ValueError:
-    return ValueError(
-        f"The {where} holds {kind} ({value!r} in row {row}): {unit_advice(kind)}; or "
-        "name it in groups if it holds the levels of a grouping factor."
-    )
-
-
-def _not_numeric(
-    where: str, kind: str, value: Any, row: int, tip: str = ""
-) -> ValueError:
-    return ValueError(
-        f"The {where} holds {kind} ({plain(value)!r} in row {row}): encode it as "
-        "numbers, or name it in groups if it holds the levels of a grouping factor."
-        f"{tip}"
-    )
-
-
-def _complex(where: str) -> ValueError:
-    return ValueError(
-        f"Complex data not supported: the {where} holds complex numbers. Give real "
-        "and imaginary parts as two columns."
-    )

@@ -10,7 +10,7 @@ from sklearn.utils import assert_all_finite, check_consistent_length, column_or_
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from skglmm._reading.labels import lookup
-from skglmm._reading.table import kind_of_time, unit_advice
+from skglmm._reading.values import kind_of_time, unit_advice
 from skglmm._reading.words import listing, plain
 from skglmm._sklearn import check_sample_weight
 
