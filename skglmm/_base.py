@@ -94,7 +94,7 @@ class BaseMixedModel(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.categorical = True
+        tags.input_tags.categorical = self.groups is not None
         gaps = self.missing == "model"
         tags.input_tags.allow_nan = gaps or allows_missing(self.fixed_effects)
         return tags

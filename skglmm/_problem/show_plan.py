@@ -44,9 +44,7 @@ def show_plan(estimator, X, *, groups=None):
     """
     table = Table(X)
     terms, labels = estimator._terms_and_labels(table, groups)
-    slopes = sorted({at for term in terms for at in term.slopes})
-    categories, table, _ = learn(table, slopes)
-    terms = categories.expand_terms(terms, table)
+    terms = _with_dummies(terms, table)
     factors = []
     for term, (parts, names) in zip(terms, labels, strict=True):
         codes, levels = encode(parts, term.name, names)
@@ -101,3 +99,10 @@ def _duration(seconds):
         return "less than a millisecond"
     digits = 2 - int(np.floor(np.log10(seconds))) - 1
     return f"about {round(seconds, digits):g} s"
+
+
+def _with_dummies(terms, table):
+    """Terms whose slopes on categories are those on dummies."""
+    slopes = sorted({at for term in terms for at in term.slopes})
+    categories, table, _ = learn(table, slopes)
+    return categories.expand_terms(terms, table)

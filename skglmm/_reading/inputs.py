@@ -141,15 +141,8 @@ def read(
     TypeError, ValueError
         If a column cannot be read, or if the rows cannot determine the model.
     """
-    fixed = fixed_positions(table, terms, named)
-    as_it_is = part is not None and part.takes_text
-    coded = {at for term in terms for at in term.slopes}.union(
-        () if as_it_is else fixed
-    )
-    present = None if weight is None else weight > 0
-    categories, table, messages = learn(table, sorted(coded), reference, present)
-    terms = categories.expand_terms(terms, table)
-    fixed = fixed if as_it_is else categories.expand(fixed)
+    coded = _coded(table, terms, named, reference, weight, part)
+    categories, table, terms, fixed, messages = coded
     features = None if part is None else part.read(table, fixed)
     numeric = fixed if part is None else _slopes(terms)
     matrix = read_matrix(table, numeric, terms, part, missing)
@@ -157,17 +150,13 @@ def read(
     special = {name: table.numeric([at], name)[:, 0] for name, at in named.items()}
     pairs = zip(terms, labels, strict=True)
     encoded = [encode(parts, term.name, names) for term, (parts, names) in pairs]
-    y, rows = target.values, np.arange(table.n_rows)
-    if weight is None:
-        weight = _ones(len(y))
-    elif np.any(weight == 0):
-        rows, y, weight, matrix = (v[present] for v in (rows, y, weight, matrix))
-        special = {name: v[present] for name, v in special.items()}
-        encoded = [_present_levels(c[present], levels) for c, levels in encoded]
+    rows, weight, y, matrix, special, encoded = _counted(
+        weight, target.values, matrix, special, encoded
+    )
     check_rows(y, target.classes)
     trials = special.get("trials")
     return Inputs(
-        terms=tuple(terms),
+        terms=terms,
         categories=categories,
         codes=tuple(codes for codes, _ in encoded),
         levels=tuple(levels for _, levels in encoded),
@@ -186,6 +175,33 @@ def read(
         from_metadata=from_metadata,
         **_judged(terms, encoded, weight, family, y, trials, rows, messages),
     )
+
+
+def _coded(table, terms, named, reference, weight, part):
+    """Categories; table, terms and fixed positions with dummies; and messages."""
+    text_as_it_is = part is not None and part.takes_text
+    fixed = fixed_positions(table, terms, named)
+    numbers = {at for term in terms for at in term.slopes}
+    if not text_as_it_is:
+        numbers.update(fixed)
+    present = None if weight is None else weight > 0
+    categories, table, messages = learn(table, sorted(numbers), reference, present)
+    if not text_as_it_is:
+        fixed = categories.expand(fixed)
+    return categories, table, categories.expand_terms(terms, table), fixed, messages
+
+
+def _counted(weight, y, matrix, special, encoded):
+    """Positions and weights of the rows that count, and what was read of them."""
+    rows = np.arange(len(y))
+    if weight is None:
+        weight = _ones(len(y))
+    elif np.any(weight == 0):
+        present = weight > 0
+        rows, y, weight, matrix = (v[present] for v in (rows, y, weight, matrix))
+        special = {name: v[present] for name, v in special.items()}
+        encoded = [_present_levels(c[present], levels) for c, levels in encoded]
+    return rows, weight, y, matrix, special, encoded
 
 
 def _judged(terms, encoded, weight, family, y, trials, rows, messages):
