@@ -31,7 +31,8 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         regressor of scikit-learn. See the user guide, :ref:`flexible`.
     random_slopes : str, int, list or dict, default=None
         Columns whose slope differs between levels: one, or a list; a dict gives them
-        for each factor. They stay among the fixed columns.
+        for each factor. They stay among the fixed columns. Slopes on a column of
+        categories are those on all its dummies.
     random_intercepts : bool or dict, default=True
         Whether levels have their own intercept, for all factors or by factor.
     covariance : {"full", "diag", "scalar"} or dict, default="full"
@@ -80,7 +81,8 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
     intercept_ : float
         Fixed intercept, 0.0 without one.
     coef_names_ : list of str
-        Names of the fixed columns.
+        Names of the fixed columns; ``region_city`` for a category ``city`` of a column
+        ``region``.
     fixed_effects_ : DataFrame
         ``estimate`` and ``std_error`` of the intercept and the coefficients. The
         errors include the uncertainty of the variances.
@@ -153,11 +155,9 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
 
     Examples
     --------
-    >>> import pandas as pd
     >>> from skglmm import MixedBinomialRegressor
     >>> from skglmm.datasets import load_cbpp
     >>> X, y = load_cbpp(return_X_y=True, as_frame=True)
-    >>> X = pd.get_dummies(X, columns=["period"], drop_first=True, dtype=float)
     >>> model = MixedBinomialRegressor(groups="herd", trials="size").fit(X, y)
     >>> model.fixed_effects_["estimate"].round(2).tolist()
     [-1.4, -0.99, -1.13, -1.58]

@@ -35,7 +35,8 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         regressor of scikit-learn. See the user guide, :ref:`flexible`.
     random_slopes : str, int, list or dict, default=None
         Columns whose slope differs between levels: one, or a list; a dict gives them
-        for each factor. They stay among the fixed columns.
+        for each factor. They stay among the fixed columns. Slopes on a column of
+        categories are those on all its dummies.
     random_intercepts : bool or dict, default=True
         Whether levels have their own intercept, for all factors or by factor.
     covariance : {"full", "diag", "scalar"} or dict, default="full"
@@ -84,7 +85,8 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
     intercept_ : ndarray of shape (1,)
         Fixed intercept, 0.0 without one.
     coef_names_ : list of str
-        Names of the fixed columns.
+        Names of the fixed columns; ``region_city`` for a category ``city`` of a column
+        ``region``.
     fixed_effects_ : DataFrame
         ``estimate`` and ``std_error`` of the intercept and the coefficients. The
         errors include the uncertainty of the variances.
