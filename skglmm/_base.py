@@ -163,7 +163,7 @@ class BaseMixedModel(
             If a column is unknown or holds what it must not hold, if a label is
             missing, or if a factor cannot be estimated from these rows.
         """
-        with one_blas_thread() if _waits(X) else nullcontext():
+        with threads_for(X):
             return self._fit(X, y, sample_weight, groups)
 
     def _fit(self, X, y, sample_weight, groups):
@@ -171,17 +171,10 @@ class BaseMixedModel(
         progress.begin(X, y)
         progress.phase("reading the columns")
         part, solver = resolve_part(self.fixed_effects), self._resolve_solver()
-        inputs = self._read(X, y, sample_weight, groups, part)
-        progress.phase("sorting the rows")
-        gaps = self.missing == "model" and inputs.gaps
-        working = self._working(inputs, solver, part is None, gaps, progress)
-        refused = solver.supports(working.problem)
-        if refused is not None:
-            raise ValueError(refused)
-        progress.phase("estimating")
-        kind = fixed_part(part, gaps, self.fit_intercept)
-        estimate = kind.estimate(working, inputs, solver)
-        estimate = judged(estimate, inputs, working, solver.max_iter)
+        table = Table(X, min_rows=2)
+        store_features(self, X, y, table)
+        inputs = self._read(table, y, sample_weight, groups, part)
+        working, estimate = self._estimate(inputs, part, solver, progress)
         progress.phase("storing the estimates")
         solution = user_solution(working, estimate)
         public, fitted = attributes(
@@ -199,10 +192,8 @@ class BaseMixedModel(
         report(self._messages(groups), inputs, working, solution, fitted.facts)
         return self
 
-    def _read(self, X, y, sample_weight, groups, part):
+    def _read(self, table, y, sample_weight, groups, part):
         """What the user wrote, as `Inputs`."""
-        table = Table(X, min_rows=2)
-        store_features(self, X, y, table)
         target, weight = self._read_target(y, table.n_rows), None
         if sample_weight is not None:
             weight = read_weight(sample_weight, target.values)
@@ -222,12 +213,25 @@ class BaseMixedModel(
             from_metadata=groups is not None,
         )
 
-    def _working(self, inputs, solver, linear_part, gaps, progress):
-        """The same in working coordinates, as `Working`."""
+    def _estimate(self, inputs, part, solver, progress):
+        """The same in working coordinates, as `Working`, and the `Estimate`."""
+        progress.phase("sorting the rows")
+        gaps = self.missing == "model" and inputs.gaps
+        working = self._working(inputs, solver, part is None, gaps, progress)
+        refused = solver.supports(working.problem)
+        if refused is not None:
+            raise ValueError(refused)
+        progress.phase("estimating")
+        kind = fixed_part(part, gaps, self.fit_intercept)
+        estimate = kind.estimate(working, inputs, solver)
+        return working, judged(estimate, inputs, working, solver.max_iter)
+
+    def _working(self, inputs, solver, linear_part, gaps, progress, dense=False):
+        """Rows in working coordinates; `dense` if crossed factors need a core."""
         family, factors = FAMILIES[self._family], factors_of(inputs)
         if gaps:
             check_gaps(inputs.matrix, inputs.names, factors, inputs.terms)
-        limit = np.inf if gaps else solver.dense_seconds(family, factors)
+        limit = np.inf if gaps or dense else solver.dense_seconds(family, factors)
         design = build_design(factors, limit, sort=not family.is_linear)
         step = design.step(len(inputs.y), family.is_linear)
         return to_working(
@@ -365,9 +369,10 @@ class BaseMixedModel(
         )
 
 
-def _waits(X):
-    """Whether threads of numpy's would wait for more work and gain nothing."""
+def threads_for(X):
+    """Context in which numpy has one thread, where more would wait and gain nothing."""
     shape = getattr(X, "shape", ())
     if len(shape) != 2:
-        return True
-    return shape[1] <= _NARROW and shape[0] * (shape[1] + 2) ** 2 > _SMALL
+        return one_blas_thread()
+    wide = shape[1] > _NARROW or shape[0] * (shape[1] + 2) ** 2 <= _SMALL
+    return nullcontext() if wide else one_blas_thread()

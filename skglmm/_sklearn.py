@@ -9,7 +9,12 @@ solvers), ``_validate_params`` (`_base`), ``_repr_html_inner`` (`_fitted.summary
 
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    validate_params,
+)
 from sklearn.utils.validation import (
     _check_feature_names_in as check_feature_names_in,
 )
@@ -23,4 +28,5 @@ __all__ = [
     "check_sample_weight",
     "fit_context",
     "safe_indexing",
+    "validate_params",
 ]

@@ -28,6 +28,7 @@ LAYERS = [
     ["_encoder"],
     ["datasets"],
     ["cache"],
+    ["inference"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = {
