@@ -58,7 +58,7 @@ def attributes(
     )
     random, posteriors, shifts = _random(inputs, working, solution, inverse)
     public = {"converged_": solution.converged and inputs.hopeless is None}
-    public |= fixed | random | _likelihood(working, estimate, solution, family)
+    public |= fixed | random | likelihood(working, estimate, solution, family)
     if inputs.classes is not None:
         public["classes_"] = inputs.classes
     separated = []
@@ -155,7 +155,7 @@ def _parameters(family, solution):
     )
 
 
-def _likelihood(working, estimate, solution, family):
+def likelihood(working, estimate, solution, family):
     """Attributes of the likelihood, and of how it was found."""
     coding, log_likelihood = estimate.coding, solution.log_likelihood
     if solution.method == "restricted":
