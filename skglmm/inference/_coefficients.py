@@ -11,7 +11,7 @@ from skglmm._fitted.report import sentences, warn
 from skglmm._fitted.state import family_of
 from skglmm._sklearn import HasMethods, Interval, StrOptions, validate_params
 from skglmm.inference._rows import read_again, working_again
-from skglmm.inference._spread import spread
+from skglmm.inference._spread import satterthwaite
 
 _RATIOS = ("log", "logit")
 
@@ -52,9 +52,10 @@ def coefficients(
 (n_samples, n_factors), default=None
         Group labels, for a model that was fitted with ``fit(groups=)``.
     df : {"satterthwaite", "kenward-roger", "normal"}, default="satterthwaite"
-        Degrees of freedom of the linear model's t distributions: Satterthwaite's, or
-        none, the normal distribution. Counts, classes and proportions have the
-        normal one, whatever it says here, and no ``"kenward-roger"``.
+        Degrees of freedom of the linear model's t distributions: Satterthwaite's;
+        those of Kenward and Roger with their adjusted errors (REML only); or none, the
+        normal distribution. Counts, classes and proportions have the normal one with
+        the default, and no ``"kenward-roger"``.
     coverage : float, default=0.95
         Probability that an interval holds the coefficient.
     exponentiate : bool, default=False
@@ -92,6 +93,16 @@ def coefficients(
     a multiple of chi-square. Hessian and gradient are central differences of the exact
     gradient and of C: the rows are read once.
 
+    Kenward and Roger take the expected information in the place of the Hessian, and
+    add to C what is owed to estimated variances [2]_,
+
+    .. math:: C_A = C + 2 C \Big[ \sum_{ij} W_{ij} (Q_{ij} - P_i C P_j) \Big] C,
+
+    with :math:`P_i = -X^\top V^{-1} V_i V^{-1} X`,
+    :math:`Q_{ij} = X^\top V^{-1} V_i V^{-1} V_j V^{-1} X`, V linear in the variances
+    with the derivatives :math:`V_i`, and W the covariance of their estimates. Several
+    factors need a dense matrix of all random effects, a single one none.
+
     Where a covariance is singular its zero variances count as known: nothing depends
     on them to first order. lmerTest does the same. A warning says so, because the
     degrees of freedom are too many if the true variance is not zero.
@@ -101,6 +112,8 @@ def coefficients(
     .. [1] Kuznetsova, A., Brockhoff, P. B. and Christensen, R. H. B. (2017). lmerTest
        package: tests in linear mixed effects models. Journal of Statistical Software
        82(13).
+    .. [2] Kenward, M. G. and Roger, J. H. (1997). Small sample inference for fixed
+       effects from restricted maximum likelihood. Biometrics 53, 983-997.
 
     Examples
     --------
@@ -134,9 +147,10 @@ def _check_asked(model, inputs, df, exponentiate):
             f"{family.link or 'unnamed'} link: its coefficients are differences. Use "
             "exponentiate=False."
         )
-    if df == "kenward-roger":
+    if df == "kenward-roger" and not family.is_linear:
         raise ValueError(
-            "df='kenward-roger' is not there yet: use df='satterthwaite' or 'normal'."
+            f"df='kenward-roger' is for linear models, and this {name} has the "
+            f"{family.words or family.name} family: use df='normal'."
         )
     if df == "normal" or not family.is_linear:
         return
@@ -149,6 +163,11 @@ def _check_asked(model, inputs, df, exponentiate):
         raise ValueError(
             f"df={df!r} needs a residual variance, and that of this {name} is zero."
         )
+    if df == "kenward-roger" and model.log_likelihood_method_ != "restricted":
+        raise ValueError(
+            "df='kenward-roger' adjusts the errors of a REML fit: fit with reml=True, "
+            "or use df='satterthwaite'."
+        )
 
 
 def _table(model, inputs, df, coverage, exponentiate):
@@ -156,8 +175,12 @@ def _table(model, inputs, df, coverage, exponentiate):
     std_error = model.fixed_effects_["std_error"].to_numpy()
     n_df = np.full(len(estimate), np.inf)
     if df != "normal" and family_of(model).is_linear:
-        n_df = _satterthwaite(model, inputs)
-    n_df = np.where(np.isnan(std_error), np.nan, n_df)
+        known = _spread(model, inputs, df)
+        if df == "kenward-roger":
+            std_error = np.sqrt(np.diag(known.covariance))
+        n_df = known.degrees_of_freedom(np.eye(len(estimate)))
+    unknown = np.isnan(model.fixed_effects_["std_error"])
+    std_error, n_df = (np.where(unknown, np.nan, v) for v in (std_error, n_df))
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = estimate / std_error
         width = std_error * -_t_quantile(0.5 * (1.0 - coverage), n_df)
@@ -179,9 +202,13 @@ def _table(model, inputs, df, coverage, exponentiate):
     return pd.DataFrame(columns, index=model.fixed_effects_.index)
 
 
-def _satterthwaite(model, inputs):
+def _spread(model, inputs, df):
+    """What is known of the covariance of the coefficients."""
     working = working_again(model, inputs)
-    known = spread(model, working)
+    if df == "kenward-roger":
+        from skglmm.inference._kenward_roger import kenward_roger
+
+        return kenward_roger(model, working)
     if model.singular_:
         names = " and ".join(repr(name) for name in model._fitted.facts.singular)
         warn(
@@ -192,12 +219,7 @@ def _satterthwaite(model, inputs):
                 ]
             )
         )
-    return known.degrees_of_freedom(_units(model))
-
-
-def _units(model):
-    """Each coefficient as a linear combination of all, intercept first if any."""
-    return np.eye(len(model.fixed_effects_))
+    return satterthwaite(model, working)
 
 
 def _t_cdf(value, df):

@@ -17,6 +17,7 @@ sigma^2), is 2 (g' F^-1 g + c^2 / n): only f and what is reported on its way are
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from skglmm.inference._rows import relative_factors
 
@@ -33,22 +34,22 @@ class Spread:
     Parameters
     ----------
     covariance : ndarray of shape (p, p)
-        C of the user's coefficients.
-    slopes : ndarray of shape (k, p, p)
-        Derivatives of C in theta, the residual variance following along.
-    root : ndarray of shape (k, m)
-        F^-1 = root root', without the directions in which f is flat.
-    n : float
-        Number of rows, less that of coefficients for REML.
+        Of the user's coefficients; their errors are from here.
+    plain : ndarray of shape (p, p)
+        C, the same for variances that are known.
+    slopes : ndarray of shape (m, p, p)
+        Derivatives of C in parameters of the variances.
+    root : ndarray of shape (m, m')
+        A root of the covariance of the estimates of these parameters.
     """
 
     covariance: np.ndarray
+    plain: np.ndarray
     slopes: np.ndarray
     root: np.ndarray
-    n: float
 
     def degrees_of_freedom(self, contrasts):
-        """Satterthwaite's degrees of freedom of linear combinations.
+        """Degrees of freedom 2 c^2 / Var(c), c = l' C l, of linear combinations.
 
         Parameters
         ----------
@@ -58,15 +59,14 @@ class Spread:
         -------
         df : ndarray of shape (m,)
         """
-        value = np.einsum("mi,ij,mj->m", contrasts, self.covariance, contrasts)
+        value = np.einsum("mi,ij,mj->m", contrasts, self.plain, contrasts)
         moved = np.einsum("mi,kij,mj->mk", contrasts, self.slopes, contrasts)
-        along = np.sum((moved @ self.root) ** 2, axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return value**2 / (along + value**2 / self.n)
+            return 2.0 * value**2 / np.sum((moved @ self.root) ** 2, axis=1)
 
 
-def spread(model, working):
-    """`Spread` of a fitted linear model.
+def satterthwaite(model, working):
+    """`Spread` of a fitted linear model, by the observed Hessian.
 
     Parameters
     ----------
@@ -102,13 +102,12 @@ def spread(model, working):
             slopes.append((_covariance(ahead) - _covariance(behind)) / (2.0 * step))
     k, rank = len(theta), problem.n_border - 1
     to_user = problem.unit * coding.transform
-    slopes = np.reshape(slopes, (k, rank, rank))
-    return Spread(
-        to_user @ _covariance(here) @ to_user.T,
-        to_user @ slopes @ to_user.T,
-        _inverse_root(np.reshape(hessian, (k, k))),
-        float(here["n"]),
-    )
+    covariance = to_user @ _covariance(here) @ to_user.T
+    slopes = to_user @ np.reshape(slopes, (k, rank, rank)) @ to_user.T
+    inside = _inverse_root(np.reshape(hessian, (k, k)))
+    root = np.sqrt(2.0) * block_diag(inside, 1.0 / np.sqrt(here["n"]))
+    slopes = np.concatenate([slopes, covariance[None]])
+    return Spread(covariance, covariance, slopes, root)
 
 
 def _covariance(out):
