@@ -29,7 +29,7 @@ intersphinx_mapping = {
     "pandas": ("https://pandas.pydata.org/docs", None),
     "sklearn": ("https://scikit-learn.org/stable", None),
 }
-if tags.has("offline"):  # noqa: F821
+if "tags" in globals() and tags.has("offline"):  # noqa: F821
     intersphinx_mapping = {}
 
 sphinx_gallery_conf = {

@@ -48,8 +48,7 @@ def coefficients(
         Target values of the fit.
     sample_weight : array-like of shape (n_samples,), default=None
         Frequencies of the fit.
-    groups : array-like or dataframe of shape (n_samples,) or \
-(n_samples, n_factors), default=None
+    groups : array-like or dataframe of shape (n_samples, n_factors), default=None
         Group labels, for a model that was fitted with ``fit(groups=)``.
     df : {"satterthwaite", "kenward-roger", "normal"}, default="satterthwaite"
         Degrees of freedom of the linear model's t distributions: Satterthwaite's;

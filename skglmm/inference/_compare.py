@@ -77,8 +77,7 @@ def compare(models, X, y, *, sample_weight=None, groups=None, refit=True, test="
         Target values.
     sample_weight : array-like of shape (n_samples,), default=None
         Frequencies.
-    groups : array-like or dataframe of shape (n_samples,) or \
-(n_samples, n_factors), default=None
+    groups : array-like or dataframe of shape (n_samples, n_factors), default=None
         Group labels, for the models whose constructor names no group columns.
     refit : bool, default=True
         Whether to fit linear models by maximum likelihood where restricted likelihoods

@@ -30,8 +30,7 @@ def random_effects_tests(model, X, y, *, sample_weight=None, groups=None):
         Target values of the fit.
     sample_weight : array-like of shape (n_samples,), default=None
         Frequencies of the fit.
-    groups : array-like or dataframe of shape (n_samples,) or \
-(n_samples, n_factors), default=None
+    groups : array-like or dataframe of shape (n_samples, n_factors), default=None
         Group labels, for a model that was fitted with ``fit(groups=)``.
 
     Returns
