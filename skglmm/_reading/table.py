@@ -265,8 +265,9 @@ class Table:
         return {at: word for at, word in found.items() if word}
 
     def _kind_in_pandas(self, position: int, dtype: Any) -> str:
-        if isinstance(dtype, pd.CategoricalDtype):
-            return "categories" if self._series(position).notna().any() else ""
+        if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype):
+            word = "text" if isinstance(dtype, pd.StringDtype) else "categories"
+            return word if self._series(position).notna().any() else ""
         if dtype.kind == "b":
             return "truth"
         if dtype.kind not in "OUST":
