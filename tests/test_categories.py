@@ -215,6 +215,7 @@ def test_categories_keep_their_own_order(ordered):
 
 CONTAINERS = {
     "pandas": X,
+    "arrow in pandas": X.astype({"region": "string[pyarrow]"}),
     "str": X.astype({"region": "string"}),
     "category": X.astype({"region": "category"}),
     "polars": pl.from_pandas(X),
@@ -281,6 +282,7 @@ def test_a_column_without_a_name_of_text():
     ("reference", "message"),
     [
         ({"region": "citty"}, "'citty' is no category of column 'region'.*'city'\\?"),
+        ({"region": ["city"]}, "\\['city'\\] is no category of column 'region'"),
         ({"regio": "city"}, "reference: 'regio' is not a column of X.*'region'\\?"),
         ({"x": 1.0}, "column 'x' holds no text or categories"),
         ({"g": 1}, "column 'g' is not coded by the model"),

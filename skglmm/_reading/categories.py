@@ -1,6 +1,6 @@
 """Columns of text, categories or truth values as columns of zeros and ones."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -273,7 +273,8 @@ def _chosen(table, positions, reference) -> dict[int, tuple[Any, str]]:
 
 
 def _reference_level(levels: pd.Index, level: Any, where: str) -> int:
-    code = int(lookup(levels, [[level]])[0])
+    hashable = isinstance(level, Hashable)
+    code = int(lookup(levels, [[level]])[0]) if hashable else -1
     if code < 0:
         known = list(map(plain, levels))
         guess = did_you_mean(level, known) if isinstance(level, str) else ""
