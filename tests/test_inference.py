@@ -271,7 +271,14 @@ def test_errors_in_words():
         coefficients(model, X, y, exponentiate=True)
     with pytest.raises(ValueError, match="feature names"):
         coefficients(model, X.rename(columns={"Days": "days"}), y)
-    for other_X, other_y in [(X[:90], y[:90]), (X, y + 1.0)]:
+    shuffled = np.random.default_rng(0).permutation(y)
+    other_days = X.assign(Days=X["Days"] ** 2)
+    for other_X, other_y in [
+        (X[:90], y[:90]),
+        (X, y + 1.0),
+        (X, shuffled),
+        (other_days, y),
+    ]:
         with pytest.raises(ValueError, match="not the rows that the model was fitted"):
             coefficients(model, other_X, other_y)
     with pytest.raises(ValueError, match="adjusts the errors of a REML fit"):
@@ -420,3 +427,24 @@ def test_covariance_of_the_fixed_effects():
     np.testing.assert_allclose(std_error, model.fixed_effects_["std_error"])
     # R: vcov(lmer(Reaction ~ Days + (Days | Subject), sleepstudy))
     assert found.loc["Days", "Intercept"] == pytest.approx(-1.4510, abs=2e-3)
+
+
+@pytest.mark.slow
+def test_intervals_cover_with_few_groups():
+    rng = np.random.default_rng(1)
+    g = np.repeat(np.arange(8), 10)
+    X = pd.DataFrame({"w": rng.normal(size=8)[g], "x": rng.normal(size=80), "g": g})
+    covered = {name: np.zeros(3) for name in ("normal", "kenward-roger")}
+    for _ in range(1000):
+        y = 0.5 * X["w"] + rng.normal(size=8)[g] + rng.normal(size=80)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a variance may be zero
+            model = MixedLinearRegressor("g").fit(X, y)
+        for name, count in covered.items():
+            table = coefficients(model, X, y, df=name)
+            count += (table["lower"] <= [0.0, 0.5, 0.0]) & (
+                table["upper"] >= [0.0, 0.5, 0.0]
+            )
+    shares = covered["kenward-roger"] / 1000
+    assert np.all((shares > 0.93) & (shares < 0.97))
+    assert covered["normal"][1] / 1000 < 0.91

@@ -10,7 +10,7 @@ from skglmm._base import threads_for
 from skglmm._fitted.report import sentences, warn
 from skglmm._fitted.state import family_of
 from skglmm._sklearn import HasMethods, Interval, StrOptions, validate_params
-from skglmm.inference._rows import read_again, working_again
+from skglmm.inference._rows import check_errors, read_again, working_again
 from skglmm.inference._spread import satterthwaite
 
 _RATIOS = ("log", "logit")
@@ -175,6 +175,7 @@ def _table(model, inputs, df, coverage, exponentiate):
     n_df = np.full(len(estimate), np.inf)
     if df != "normal" and family_of(model).is_linear:
         known = _spread(model, inputs, df)
+        check_errors(model, known.plain)
         if df == "kenward-roger":
             std_error = np.sqrt(np.diag(known.covariance))
         n_df = known.degrees_of_freedom(np.eye(len(estimate)))

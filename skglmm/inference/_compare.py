@@ -186,8 +186,7 @@ def _read(models, X, y, sample_weight, groups):
 
 def _columns_of_fit(model, X):
     """The columns of a table that a model was fitted to, where X has more."""
-    names = getattr(model, "feature_names_in_", None)
-    given = getattr(X, "columns", None)
+    names, given = getattr(model, "feature_names_in_", None), Table(X).names
     if names is None or given is None or not set(names) < set(given):
         return X
     return safe_indexing(X, list(names), axis=1)

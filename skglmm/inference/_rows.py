@@ -12,8 +12,9 @@ from skglmm._progress import Progress
 from skglmm._reading.features import check_features
 from skglmm._reading.table import Table
 
-# Share of the size of a target that the means of the same rows may differ by.
-_SAME = 1e-9
+# Share of the size of a target that the means of the same rows may differ by, and share
+# of a standard error that it may differ by from that of the fit.
+_SAME, _SAME_ERROR = 1e-9, 1e-2
 
 
 def check_model(model):
@@ -77,11 +78,36 @@ def _check_same(model, inputs):
     levels = [len(model.random_effects_[term.name]) for term in inputs.terms]
     same = abs(total - facts.n_rows) <= _SAME * total and not moved > _SAME * size
     if not same or levels != [len(found) for found in inputs.levels]:
-        raise ValueError(
-            f"These are not the rows that the model was fitted to ({total:g} rows, "
-            f"and {facts.n_rows:g} in fit; or another target or other groups): give "
-            "X, y and sample_weight as in fit."
+        raise _others(
+            f"{total:g} rows, and {facts.n_rows:g} in fit; or another target or other "
+            "groups"
         )
+
+
+def _others(what):
+    """The error of rows that the fit has not seen."""
+    return ValueError(
+        f"These are not the rows that the model was fitted to ({what}): give X, y and "
+        "sample_weight as in fit."
+    )
+
+
+def check_errors(model, covariance):
+    """Refuse rows that give other standard errors than the fit, which is no accident.
+
+    Parameters
+    ----------
+    model : BaseMixedModel
+    covariance : ndarray of shape (p, p)
+        Of the coefficients at the variances of the model, from the rows.
+    """
+    if hasattr(model, "mc_error_"):
+        return
+    expected = model.fixed_effects_["std_error"].to_numpy()
+    known = ~np.isnan(expected)
+    found = np.sqrt(np.diag(covariance)[known])
+    if np.any(np.abs(found - expected[known]) > _SAME_ERROR * expected[known]):
+        raise _others("standard errors are others")
 
 
 def working_again(model, inputs):
