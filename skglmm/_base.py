@@ -3,9 +3,11 @@
 from contextlib import nullcontext
 from functools import cache, partial
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
@@ -99,7 +101,7 @@ class BaseMixedModel(
         tags.input_tags.allow_nan = gaps or allows_missing(self.fixed_effects)
         return tags
 
-    def set_params(self, **params):
+    def set_params(self, **params) -> Self:
         """Set parameters of the model, and of a solver that is an instance.
 
         Parameters
@@ -136,7 +138,14 @@ class BaseMixedModel(
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, groups=None):
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -344,7 +353,7 @@ class BaseMixedModel(
         return getattr(self, "noise_variance_", 1.0) or 1.0
 
     @property
-    def fixed_effects_covariance_(self):
+    def fixed_effects_covariance_(self) -> pd.DataFrame:
         """Covariance matrix of the estimates of the fixed effects."""
         if "_fitted" not in vars(self):
             raise AttributeError(
@@ -355,7 +364,7 @@ class BaseMixedModel(
         return pd.DataFrame(self._fitted.coef_covariance, names, names)
 
     @property
-    def variance_components_(self):
+    def variance_components_(self) -> pd.DataFrame:
         """Variances, standard deviations and correlations of the random effects."""
         if "_fitted" not in vars(self):
             raise AttributeError(

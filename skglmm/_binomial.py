@@ -2,6 +2,8 @@
 
 from numbers import Integral
 
+import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
@@ -213,7 +215,14 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         tags.target_tags.positive_only = True
         return tags
 
-    def predict(self, X, *, groups=None, level="conditional", return_std=False):
+    def predict(
+        self,
+        X: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        level: str = "conditional",
+        return_std: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Expected proportion of successes for new rows.
 
         The random effects are integrated out over their posterior (seen levels) or
@@ -244,7 +253,14 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         """
         return self._predict(X, groups, level, return_std)
 
-    def score(self, X, y, sample_weight=None, *, groups=None):
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> float:
         """Share of the deviance that the predictions explain, D squared.
 
         Parameters

@@ -2,8 +2,10 @@
 
 import warnings
 from numbers import Integral
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import (
     BaseEstimator,
     TransformerMixin,
@@ -181,7 +183,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         return tags
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn the effects of the groups from all rows.
 
         To train another model on the effects of the same rows, use `fit_transform`.
@@ -209,7 +211,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         return self
 
     @fit_context(prefer_skip_nested_validation=False)
-    def fit_transform(self, X, y):
+    def fit_transform(self, X: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Learn the effects, and give each row those found without it.
 
         Parameters
@@ -262,7 +264,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         _say(messages)
         return features
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Effects of the rows' groups, and their standard deviations.
 
         Parameters
@@ -289,7 +291,9 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         )
         return _values(self._tables, codes)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> np.ndarray:
         """Names of the features.
 
         Parameters

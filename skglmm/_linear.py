@@ -1,5 +1,7 @@
 """The linear mixed model."""
 
+import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
@@ -211,7 +213,14 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         self.verbose = verbose
         self.random_state = random_state
 
-    def predict(self, X, *, groups=None, level="conditional", return_std=False):
+    def predict(
+        self,
+        X: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        level: str = "conditional",
+        return_std: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Mean of the response for new rows.
 
         Parameters
@@ -250,7 +259,14 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
             return self._mean_and_std(X, groups, level)
         return self.linear_predictor(X, groups=groups, level=level)
 
-    def score(self, X, y, sample_weight=None, *, groups=None):
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> float:
         """Coefficient of determination of the conditional predictions.
 
         Parameters

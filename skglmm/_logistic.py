@@ -1,6 +1,7 @@
 """Mixed logistic regression."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import logit
 from sklearn.base import ClassifierMixin
 
@@ -230,7 +231,13 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
             public["coef_"] = public["coef_"][None]
         super()._store(public, fitted, solver)
 
-    def predict_proba(self, X, *, groups=None, level="conditional"):
+    def predict_proba(
+        self,
+        X: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        level: str = "conditional",
+    ) -> np.ndarray:
         """Probability of each class.
 
         The random effects are integrated out over their posterior (seen levels) or
@@ -255,7 +262,13 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         p = self._mean(X, groups, level)[0]
         return np.column_stack([1.0 - p, p])
 
-    def predict_log_proba(self, X, *, groups=None, level="conditional"):
+    def predict_log_proba(
+        self,
+        X: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        level: str = "conditional",
+    ) -> np.ndarray:
         """Logarithm of the probability of each class.
 
         Parameters
@@ -278,7 +291,13 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X, groups=groups, level=level))
 
-    def decision_function(self, X, *, groups=None, level="conditional"):
+    def decision_function(
+        self,
+        X: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        level: str = "conditional",
+    ) -> np.ndarray:
         """Logit of the integrated probability of the second class.
 
         Parameters
@@ -301,7 +320,13 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         p = self._mean(X, groups, level)[0]
         return logit(np.clip(p, tiny, 1.0 - np.finfo(float).epsneg))
 
-    def predict(self, X, *, groups=None, level="conditional"):
+    def predict(
+        self,
+        X: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        level: str = "conditional",
+    ) -> np.ndarray:
         """The more probable class.
 
         Parameters
@@ -324,8 +349,14 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         return self.classes_[second.astype(int)]
 
     def predict_interval(
-        self, X, coverage=0.95, *, of="mean", groups=None, level="conditional"
-    ):
+        self,
+        X: ArrayLike,
+        coverage: float = 0.95,
+        *,
+        of: str = "mean",
+        groups: ArrayLike | None = None,
+        level: str = "conditional",
+    ) -> np.ndarray:
         """Interval that holds the probability of the second class.
 
         Quantiles of the linear predictor, transformed by the inverse link.
@@ -360,8 +391,14 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         )
 
     def sample_y(
-        self, X, n_samples=1, *, groups=None, level="conditional", random_state=None
-    ):
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        *,
+        groups: ArrayLike | None = None,
+        level: str = "conditional",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> np.ndarray:
         """Random classes.
 
         Each sample has one draw of the fixed effects and one of the effects of each
@@ -392,7 +429,14 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         )
         return self.classes_[second.astype(np.intp)]
 
-    def score(self, X, y, sample_weight=None, *, groups=None):
+    def score(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> float:
         """Share of rows whose class is predicted correctly.
 
         Parameters

@@ -1,13 +1,14 @@
 """The shape of the package: who imports whom, who asks for whose name, and sizes."""
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
 import skglmm
-from skglmm import datasets, inference
+from skglmm import datasets, inference, solvers
 
 ROOT = Path(skglmm.__file__).parent
 # From the ground up: nothing imports what stands behind it. A solver imports its loop
@@ -132,3 +133,31 @@ def test_functions_and_files_are_short():
     long = {name: n for name, n in functions.items() if n > LONGEST_FUNCTION}
     assert not long
     assert max(files.values()) <= LONGEST_FILE
+
+
+def public_functions():
+    """Functions and methods of the public classes that this package has written."""
+    for module in (skglmm, skglmm.datasets, inference, solvers):
+        for name in module.__all__:
+            found = getattr(module, name)
+            if inspect.isfunction(found):
+                yield f"{module.__name__}.{name}", found
+            elif inspect.isclass(found):
+                for method, of_class in inspect.getmembers(found, inspect.isroutine):
+                    home = getattr(inspect.unwrap(of_class), "__module__", "")
+                    if not method.startswith("_") and home.startswith("skglmm"):
+                        yield f"{module.__name__}.{name}.{method}", of_class
+
+
+@pytest.mark.parametrize(("name", "function"), sorted(dict(public_functions()).items()))
+def test_public_functions_have_types(name, function):
+    function = inspect.unwrap(function)
+    signature = inspect.signature(function)
+    bare = [
+        parameter.name
+        for parameter in signature.parameters.values()
+        if parameter.annotation is parameter.empty
+        and parameter.name not in ("self", "cls", "params")
+    ]
+    assert not bare
+    assert signature.return_annotation is not signature.empty

@@ -4,6 +4,7 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
@@ -25,8 +26,13 @@ class PredictorMixin:
     """Predictions of a fitted model, with NumPy and SciPy alone."""
 
     def linear_predictor(
-        self, X, *, groups=None, level="conditional", return_std=False
-    ):
+        self,
+        X: ArrayLike,
+        *,
+        groups: ArrayLike | None = None,
+        level: str = "conditional",
+        return_std: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """Linear predictor of each row.
 
         Parameters
@@ -72,8 +78,14 @@ class PredictorMixin:
         return rows.mean(), np.sqrt(rows.random_variance() + rows.fixed_variance())
 
     def predict_interval(
-        self, X, coverage=0.95, *, of="response", groups=None, level="conditional"
-    ):
+        self,
+        X: ArrayLike,
+        coverage: float = 0.95,
+        *,
+        of: str = "response",
+        groups: ArrayLike | None = None,
+        level: str = "conditional",
+    ) -> np.ndarray:
         """Interval that holds the response, or its mean, with a given probability.
 
         The bounds are quantiles, with equal probability outside either of them. The
@@ -140,8 +152,14 @@ class PredictorMixin:
         return np.column_stack(columns)
 
     def sample_y(
-        self, X, n_samples=1, *, groups=None, level="conditional", random_state=None
-    ):
+        self,
+        X: ArrayLike,
+        n_samples: int = 1,
+        *,
+        groups: ArrayLike | None = None,
+        level: str = "conditional",
+        random_state: int | np.random.RandomState | None = None,
+    ) -> np.ndarray:
         """Random responses.
 
         Each sample has one draw of the fixed effects and one of the effects of each

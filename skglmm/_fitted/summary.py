@@ -19,7 +19,7 @@ _ROWS_IN_NOTEBOOK = 20
 class SummaryMixin:
     """A fitted model's `summary`, and its components in a notebook."""
 
-    def summary(self):
+    def summary(self) -> "Summary":
         r"""Estimates, likelihood and shares of variance at a glance.
 
         Returns
@@ -259,7 +259,7 @@ class Summary:
     uncorrelated: tuple = ()
 
     @property
-    def icc(self):
+    def icc(self) -> float:
         """Intraclass correlation: the factors' share of all but the fixed variance.
 
         With intercepts alone it is the correlation of two rows whose levels agree in
@@ -269,18 +269,18 @@ class Summary:
         return _share(random, random + residual) if self.n_levels else np.nan
 
     @property
-    def r2_marginal(self):
+    def r2_marginal(self) -> float:
         """Share of the variance that the fixed effects explain."""
         fixed, random, residual = self._variances()
         return _share(fixed, fixed + random + residual)
 
     @property
-    def r2_conditional(self):
+    def r2_conditional(self) -> float:
         """Share of the variance that fixed and random effects explain together."""
         fixed, random, residual = self._variances()
         return _share(fixed + random, fixed + random + residual)
 
-    def to_frame(self):
+    def to_frame(self) -> pd.DataFrame:
         """Fixed effects as a table.
 
         Returns

@@ -3,9 +3,11 @@
 import copy
 import warnings
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skglmm._fitted.prediction import root
@@ -21,7 +23,14 @@ from skglmm._reading.terms import row_values
 class UpdateMixin:
     """Conditional effects of levels that have appeared, or grown, after the fit."""
 
-    def update_random_effects(self, X, y, sample_weight=None, *, groups=None):
+    def update_random_effects(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+    ) -> Self:
         """Model with the effects of the levels in new rows, and nothing else changed.
 
         Fixed effects, covariances and the residual variance stay as they are. What was
@@ -85,6 +94,9 @@ class UpdateMixin:
                 "The model has no random effects to update: name its groups, and fit "
                 "it again."
             )
+        return self._updated(X, y, sample_weight, groups)
+
+    def _updated(self, X, y, sample_weight, groups):
         table = self._table(X)
         y = self._read_target(y, table.n_rows, fitted=True).values
         weight = np.ones(len(y))

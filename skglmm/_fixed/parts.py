@@ -1,12 +1,15 @@
 """What `fixed_effects` may be, as users write it."""
 
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any
 
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import get_tags
 
 from skglmm._fixed.features import columns_of
 from skglmm._fixed.trainers import _Networks, _Regressors
+from skglmm._reading.table import Table
 from skglmm._sklearn import HasMethods, Interval, StrOptions
 
 
@@ -128,12 +131,12 @@ class NetworkPart(FixedPart):
         self.max_iter = max_iter
         self.tol = tol
 
-    def read(self, table, positions):
+    def read(self, table: Table, positions: Sequence[int]) -> Any:
         """The columns as numbers, none missing."""
         check_width(positions, self, table)
         return table.numeric(positions)
 
-    def begin(self, data):
+    def begin(self, data: Any) -> _Networks:
         return _Networks(self, data)
 
 
@@ -215,12 +218,12 @@ class RegressorPart(FixedPart):
         tags.input_tags.allow_nan = get_tags(self.regressor).input_tags.allow_nan
         return tags
 
-    def read(self, table, positions):
+    def read(self, table: Table, positions: Sequence[int]) -> Any:
         """The columns of a dataframe as they are, those of an array as numbers."""
         check_width(positions, self, table)
         return columns_of(table, positions)
 
-    def begin(self, data):
+    def begin(self, data: Any) -> _Regressors:
         return _Regressors(self, data)
 
 

@@ -84,7 +84,7 @@ class Problem:
             return self.table.mean_square
         return np.mean(self.border[:, -1] ** 2)
 
-    def rows(self):
+    def rows(self) -> tuple[np.ndarray | None, tuple | None]:
         """`border` and `z`, whichever way the problem holds them."""
         if self.table is None:
             return self.border, self.z
@@ -95,7 +95,7 @@ class Problem:
         )
         return values @ self.table.border, z
 
-    def linear_table(self):
+    def linear_table(self) -> LinearTable:
         """The table of a linear model."""
         if self.table is not None:
             return self.table

@@ -1,7 +1,10 @@
 """How the random effects of a model would be eliminated, to be read."""
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 
+from skglmm._covariances import COVARIANCES
 from skglmm._families import FAMILIES
 from skglmm._problem.design import MAX_CORE, MAX_PAIRS, Factor, build_design
 from skglmm._reading.categories import learn
@@ -12,7 +15,9 @@ from skglmm._reading.table import Table
 _NEVER = 1e300
 
 
-def show_plan(estimator, X, *, groups=None):
+def show_plan(
+    estimator: BaseEstimator, X: ArrayLike, *, groups: ArrayLike | None = None
+) -> str:
     """Text that says how a fit would eliminate the random effects, and its price.
 
     Parameters
@@ -45,12 +50,7 @@ def show_plan(estimator, X, *, groups=None):
     table = Table(X)
     terms, labels = estimator._terms_and_labels(table, groups)
     terms = _with_dummies(terms, table)
-    factors = []
-    for term, (parts, names) in zip(terms, labels, strict=True):
-        codes, levels = encode(parts, term.name, names)
-        factors.append(
-            Factor(codes, len(levels), term.n_effects, not term.slopes, term.covariance)
-        )
+    factors = _factors(terms, labels)
     if not factors:
         return "no random effects"
     family = FAMILIES[estimator._family]
@@ -92,6 +92,17 @@ def show_plan(estimator, X, *, groups=None):
             f"{plan.n_heavy:,} levels as dense rows",
         ]
     return "\n".join([*lines, f"one evaluation: {_duration(plan.seconds)}"])
+
+
+def _factors(terms, labels):
+    """The terms as a design wants them."""
+    factors = []
+    for term, (parts, names) in zip(terms, labels, strict=True):
+        codes, levels = encode(parts, term.name, names)
+        root = COVARIANCES[term.covariance].levels_root(levels)
+        effects = term.n_effects, not term.slopes, term.covariance
+        factors.append(Factor(codes, len(levels), *effects, root))
+    return factors
 
 
 def _duration(seconds):

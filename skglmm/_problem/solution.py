@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skglmm._problem.design import GroupedDesign
 from skglmm._problem.outcome import Outcome
 
 
@@ -160,7 +161,9 @@ or None, default=None
             return self
         return replace(self, cross=cross).ended(Outcome.NOT_FINITE)
 
-    def in_user_order(self, design, origin) -> "Solution":
+    def in_user_order(
+        self, design: GroupedDesign, origin: float | np.ndarray
+    ) -> "Solution":
         """The same with factors, levels and origin as the user had them.
 
         Parameters

@@ -1,9 +1,13 @@
 """Loaders of the data sets with a continuous target."""
 
+from sklearn.utils import Bunch
+
 from skglmm.datasets._table import load_table
 
 
-def load_sleepstudy(*, return_X_y=False, as_frame=False):
+def load_sleepstudy(
+    *, return_X_y: bool = False, as_frame: bool = False
+) -> Bunch | tuple:
     """Reaction times without sleep: slopes that vary by subject.
 
     Eighteen volunteers were tested on ten days in a row. Most slow down with lost
@@ -66,7 +70,7 @@ def load_sleepstudy(*, return_X_y=False, as_frame=False):
     )
 
 
-def load_radon(*, return_X_y=False, as_frame=False):
+def load_radon(*, return_X_y: bool = False, as_frame: bool = False) -> Bunch | tuple:
     """Radon in the homes of Minnesota: many counties, few houses in most.
 
     Indoor radon of 919 houses in 85 counties. A county may have one house or 116, so
@@ -129,7 +133,7 @@ def load_radon(*, return_X_y=False, as_frame=False):
     )
 
 
-def load_insteval(*, return_X_y=False, as_frame=False):
+def load_insteval(*, return_X_y: bool = False, as_frame: bool = False) -> Bunch | tuple:
     """Ratings of lecturers by students: three crossed factors.
 
     Seventy-three thousand marks given by 2,972 students of ETH Zurich to 1,128
@@ -202,7 +206,9 @@ def load_insteval(*, return_X_y=False, as_frame=False):
     )
 
 
-def load_penicillin(*, return_X_y=False, as_frame=False):
+def load_penicillin(
+    *, return_X_y: bool = False, as_frame: bool = False
+) -> Bunch | tuple:
     """Zones of inhibition of penicillin: two fully crossed factors.
 
     Each of six samples of penicillin is tested once on each of 24 plates: every pair of
@@ -268,7 +274,7 @@ def load_penicillin(*, return_X_y=False, as_frame=False):
     )
 
 
-def load_pastes(*, return_X_y=False, as_frame=False):
+def load_pastes(*, return_X_y: bool = False, as_frame: bool = False) -> Bunch | tuple:
     """Strength of a chemical paste: casks nested in batches.
 
     Three casks from each of ten batches are assayed twice. Cask "a" of batch "A" has
@@ -335,7 +341,7 @@ def load_pastes(*, return_X_y=False, as_frame=False):
     )
 
 
-def load_dyestuff(*, return_X_y=False, as_frame=False):
+def load_dyestuff(*, return_X_y: bool = False, as_frame: bool = False) -> Bunch | tuple:
     """Yield of dyestuff by batch: the one-way random effects model.
 
     Five preparations from each of six batches of an intermediate product: the smallest
@@ -400,7 +406,9 @@ def load_dyestuff(*, return_X_y=False, as_frame=False):
     )
 
 
-def load_dyestuff2(*, return_X_y=False, as_frame=False):
+def load_dyestuff2(
+    *, return_X_y: bool = False, as_frame: bool = False
+) -> Bunch | tuple:
     """Simulated yield by batch: an estimated variance of exactly zero.
 
     Made up by Box and Tiao so that the batch means differ less than the variation

@@ -1,9 +1,11 @@
 """Loaders of the data sets with a count or a class as target."""
 
+from sklearn.utils import Bunch
+
 from skglmm.datasets._table import load_table
 
 
-def load_cbpp(*, return_X_y=False, as_frame=False):
+def load_cbpp(*, return_X_y: bool = False, as_frame: bool = False) -> Bunch | tuple:
     """New cases of pleuropneumonia in cattle herds: successes out of trials.
 
     Fifteen herds were visited up to four times. The target counts the animals newly
@@ -65,7 +67,9 @@ def load_cbpp(*, return_X_y=False, as_frame=False):
     )
 
 
-def load_grouseticks(*, return_X_y=False, as_frame=False):
+def load_grouseticks(
+    *, return_X_y: bool = False, as_frame: bool = False
+) -> Bunch | tuple:
     """Ticks on grouse chicks: counts with three layers of variation.
 
     Chicks share a brood, broods share a site, and the counts vary more than a Poisson
@@ -136,7 +140,9 @@ def load_grouseticks(*, return_X_y=False, as_frame=False):
     )
 
 
-def load_contraception(*, return_X_y=False, as_frame=False):
+def load_contraception(
+    *, return_X_y: bool = False, as_frame: bool = False
+) -> Bunch | tuple:
     """Contraceptive use in Bangladesh: a binary target in 60 districts.
 
     Whether each of 1,934 women used contraception at the time of a national survey,

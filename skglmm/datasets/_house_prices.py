@@ -13,15 +13,15 @@ _GAPS = ("lot", "age")
 
 
 def make_house_prices(
-    n_samples=5000,
-    n_zips=200,
+    n_samples: int = 5000,
+    n_zips: int = 200,
     *,
-    zip_std=0.25,
-    noise=0.2,
-    missing=0.1,
-    return_effects=False,
-    random_state=None,
-):
+    zip_std: float = 0.25,
+    noise: float = 0.2,
+    missing: float = 0.1,
+    return_effects: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple:
     r"""Artificial sales of houses in zip codes of very different sizes.
 
     The logarithm of the price is

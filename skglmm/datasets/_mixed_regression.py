@@ -4,6 +4,7 @@ from numbers import Integral
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
@@ -15,24 +16,24 @@ MAX_LOG_MEAN = 43.0
 
 
 def make_mixed_regression(
-    n_samples=200,
-    n_features=3,
+    n_samples: int = 200,
+    n_features: int = 3,
     *,
-    n_groups=20,
-    n_random_slopes=0,
-    family="gaussian",
-    coef=None,
-    intercept=0.0,
-    group_std=1.0,
-    slope_std=1.0,
-    covariance=None,
-    noise=1.0,
-    balance="random",
-    nested=False,
-    as_frame=True,
-    return_effects=False,
-    random_state=None,
-):
+    n_groups: int | list = 20,
+    n_random_slopes: int = 0,
+    family: str = "gaussian",
+    coef: ArrayLike | None = None,
+    intercept: float = 0.0,
+    group_std: ArrayLike = 1.0,
+    slope_std: ArrayLike = 1.0,
+    covariance: ArrayLike | None = None,
+    noise: float = 1.0,
+    balance: str = "random",
+    nested: bool = False,
+    as_frame: bool = True,
+    return_effects: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple:
     r"""Random regression problem with grouping factors.
 
     The features are independent standard normal and the linear predictor is

@@ -4,7 +4,9 @@ from numbers import Real
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from sklearn.base import BaseEstimator
 
 from skglmm._base import threads_for
 from skglmm._fitted.report import sentences, warn
@@ -26,16 +28,16 @@ _RATIOS = ("log", "logit")
     prefer_skip_nested_validation=True,
 )
 def coefficients(
-    model,
-    X,
-    y,
+    model: BaseEstimator,
+    X: ArrayLike,
+    y: ArrayLike,
     *,
-    sample_weight=None,
-    groups=None,
-    df="satterthwaite",
-    coverage=0.95,
-    exponentiate=False,
-):
+    sample_weight: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    df: str = "satterthwaite",
+    coverage: float = 0.95,
+    exponentiate: bool = False,
+) -> pd.DataFrame:
     r"""Tests and intervals of the fixed effects.
 
     Parameters

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import chi2 as chi_square
 
 from skglmm._base import BaseMixedModel, threads_for
@@ -62,7 +63,16 @@ class _Candidate:
     },
     prefer_skip_nested_validation=True,
 )
-def compare(models, X, y, *, sample_weight=None, groups=None, refit=True, test="chi2"):
+def compare(
+    models: dict | list,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    refit: bool = True,
+    test: str = "chi2",
+) -> pd.DataFrame:
     r"""Likelihoods, information criteria and likelihood-ratio tests of models.
 
     Parameters

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.stats import chi2 as chi_square
+from sklearn.base import BaseEstimator
 
 from skglmm._base import threads_for
 from skglmm._covariances import COVARIANCES
@@ -17,7 +19,14 @@ from skglmm.inference._rows import read_again
 @validate_params(
     {"model": [HasMethods(["fit", "predict"])]}, prefer_skip_nested_validation=True
 )
-def random_effects_tests(model, X, y, *, sample_weight=None, groups=None):
+def random_effects_tests(
+    model: BaseEstimator,
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+) -> pd.DataFrame:
     r"""Likelihood-ratio tests of the random terms, each left out in turn.
 
     Parameters

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skglmm._families import Family
 from skglmm._problem.problem import Problem
 from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval, StrOptions
@@ -40,7 +41,7 @@ class BaseSolver(BaseEstimator):
         self.tol = tol
         self.device = device
 
-    def dense_seconds(self, family, factors) -> float:
+    def dense_seconds(self, family: Family, factors: list) -> float:
         """Seconds of an evaluation above which crossed factors go without a dense core.
 
         Parameters
@@ -83,7 +84,9 @@ class BaseSolver(BaseEstimator):
             In the order of the problem's design, and in its coordinates.
         """
 
-    def posterior(self, problem: Problem, roots=None):
+    def posterior(
+        self, problem: Problem, roots: tuple | None = None
+    ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
         """Effects given their covariances, for rows that may be new.
 
         Parameters

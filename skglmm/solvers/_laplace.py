@@ -2,6 +2,10 @@
 
 from numbers import Integral
 
+import numpy as np
+
+from skglmm._problem.problem import Problem
+from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval
 from skglmm.solvers._base import BaseSolver
 
@@ -57,7 +61,7 @@ class Laplace(BaseSolver):
         super().__init__(max_iter=max_iter, tol=tol, device=device)
         self.n_quadrature = n_quadrature
 
-    def supports(self, problem):
+    def supports(self, problem: Problem) -> str | None:
         factors = problem.design.factors
         if problem.family.is_linear or self.n_quadrature == 1:
             return None
@@ -77,7 +81,7 @@ class Laplace(BaseSolver):
             "solver='vi', or n_quadrature=1."
         )
 
-    def solve(self, problem):
+    def solve(self, problem: Problem) -> Solution:
         if not problem.family.is_linear:
             from skglmm._loops.generalized import solve_laplace
 
@@ -86,7 +90,9 @@ class Laplace(BaseSolver):
 
         return solve_linear(problem, self.max_iter, self.tol, self.device)
 
-    def posterior(self, problem, roots=None):
+    def posterior(
+        self, problem: Problem, roots: tuple | None = None
+    ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
         from skglmm._loops.conditional import mode
 
         return mode(problem, roots, self.device)

@@ -5,7 +5,9 @@ from numbers import Real
 import numpy as np
 from scipy import linalg
 
+from skglmm._problem.problem import Problem
 from skglmm._problem.roots import lower_root
+from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval, StrOptions
 from skglmm.solvers._base import BaseSolver, no_parameters
 
@@ -117,7 +119,7 @@ class MacKay(BaseSolver):
         self.covariances = covariances
         self.noise_variance = noise_variance
 
-    def supports(self, problem):
+    def supports(self, problem: Problem) -> str | None:
         if self.noise_variance is not None and self.covariances is None:
             return (
                 "noise_variance was given without covariances: give both, or neither "
@@ -133,7 +135,7 @@ class MacKay(BaseSolver):
             )
         return None
 
-    def solve(self, problem):
+    def solve(self, problem: Problem) -> Solution:
         from skglmm._loops.evidence import (
             solve_evidence,
             solve_generalized_evidence,

@@ -2,6 +2,8 @@
 
 from numbers import Integral
 
+from skglmm._problem.problem import Problem
+from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval, StrOptions
 from skglmm.solvers._base import BaseSolver, no_parameters
 
@@ -103,7 +105,7 @@ class MCEM(BaseSolver):
         self.n_samples = n_samples
         self.sampler = sampler
 
-    def supports(self, problem):
+    def supports(self, problem: Problem) -> str | None:
         linear = problem.family.is_linear
         if problem.gaps:
             return (
@@ -131,7 +133,7 @@ class MCEM(BaseSolver):
             )
         return None
 
-    def solve(self, problem):
+    def solve(self, problem: Problem) -> Solution:
         from skglmm._loops.monte_carlo import solve_linear_sampled, solve_sampled
 
         linear = problem.family.is_linear

@@ -5,7 +5,10 @@ from numbers import Integral
 
 import numpy as np
 
+from skglmm._families import Family
 from skglmm._problem.design import kept_factors
+from skglmm._problem.problem import Problem
+from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval, StrOptions
 from skglmm.solvers._base import BaseSolver
 
@@ -127,7 +130,7 @@ class VI(BaseSolver):
         self.n_quadrature = n_quadrature
         self.factorization = factorization
 
-    def dense_seconds(self, family, factors):
+    def dense_seconds(self, family: Family, factors: list) -> float:
         if family.is_linear:
             return _LINEAR
         auto = self.factorization == "auto"
@@ -136,7 +139,7 @@ class VI(BaseSolver):
             return np.inf
         return _GENERALIZED if auto else -1.0
 
-    def solve(self, problem):
+    def solve(self, problem: Problem) -> Solution:
         if not problem.family.is_linear:
             from skglmm._loops.generalized import solve_variational
 
