@@ -24,8 +24,7 @@ from skglmm import (
     MixedPoissonRegressor,
     show_plan,
 )
-from skglmm._reading.categories import learn
-from skglmm._reading.table import Table
+from skglmm._reading.categories import Table, learn
 from skglmm.solvers import Laplace
 
 REGIONS = ["land", "city", "suburb"]
