@@ -275,7 +275,7 @@ def minimize_and_differ(fun, state, tol, n_warm, n_steps, output, wanted, length
     base = output({"aux": state["aux"], "gradient": state["gradient"]})
     if state["theta"].shape[0] == 0:
         state = minimize(fun, state, tol, n_warm, n_steps)
-        return state, *differences(fun, state, output, wanted, length)
+        return state, tf.zeros([0, 0], FLOAT), tf.zeros([tf.shape(base)[0], 0], FLOAT)
 
     def minimising(s):
         return (s["status"] == RUNNING) & (s["n_evaluations"] < n_steps)
@@ -415,25 +415,8 @@ def differences(fun, state, output, wanted, length):
     slopes : tensor of shape (p, k)
         Derivative of the output.
     """
-    theta, aux = state["theta"], state["aux"]
-    base = output({"aux": aux, "gradient": state["gradient"]})
-    p, k = tf.shape(base)[0], _size(theta)
-    if theta.shape[0] == 0:
-        return tf.zeros([0, 0], FLOAT), tf.zeros([p, 0], FLOAT)
-    steps, axes = _axes(state["inverse"], length)
-    promise = tf.zeros([], FLOAT)
-
-    def along(a, hessian, slopes):
-        axis = axes[:, a]
-        out = fun(theta + steps[a] * axis, aux, promise)
-        hessian += ((out["gradient"] - state["gradient"]) / steps[a])[:, None] * axis
-        slopes += ((output(out) - base) / steps[a])[:, None] * axis
-        return a + 1, hessian, slopes
-
-    _, hessian, slopes = tf.while_loop(
-        lambda a, *_: wanted & (a < k),
-        along,
-        (tf.constant(0, INT), tf.zeros([k, k], FLOAT), tf.zeros([p, k], FLOAT)),
-        parallel_iterations=1,
+    nothing, never = tf.zeros([], FLOAT), tf.constant(0, INT)
+    _, hessian, slopes = minimize_and_differ(
+        fun, state, nothing, never, never, output, wanted, length
     )
-    return _known(hessian, slopes)
+    return hessian, slopes
