@@ -17,11 +17,7 @@ def best_gaussian(problem, roots, device):
     with generalized.open_session(problem, device) as run:
         theta = run.theta(_known(problem, roots))
         objective = generalized.Variational(run, problem.family, None)
-        out = settle_nodes(
-            objective,
-            lambda: objective.minimize(theta, 1, 1e-8, False)[1],
-            len(problem.weight),
-        )
+        out = settle_nodes(objective, lambda: objective.at(theta), len(problem.weight))
     return out["means"], out["posterior"]
 
 

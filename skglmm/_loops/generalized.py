@@ -206,8 +206,9 @@ def _about_laplace(run, objective, best, out, rare):
         return []
     if several:
         bound = generalized.Variational(run, problem.family, None)
+        bound.parameters = out["parameters"]
         found = settle_nodes(
-            bound, lambda: bound.evaluate(best["theta"]), len(problem.weight)
+            bound, lambda: bound.at(best["theta"]), len(problem.weight)
         )
         better = -0.5 * (float(found["value"]) - float(found["penalty"]))
         how = "which are at least"

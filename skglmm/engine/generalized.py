@@ -127,7 +127,7 @@ class Variational:
         self._index, self.data = run.index, load(run)
         self._size = objective_size(run.problem)
         self._family = family
-        self.parameters = _first_parameters(run.problem)
+        self.parameters = np.array(to_numpy(self.data["parameters"]))
 
     def set_nodes(self, n):
         """Use n Gauss-Hermite nodes."""
@@ -162,10 +162,15 @@ class Variational:
     def evaluate(self, theta):
         """Estimates at theta, other parameters at their best where theta is zero."""
         before = self.parameters
-        steps = _SETTLE if len(before) else 1
-        out = self.minimize(theta, steps, 1e-8, False)[1]
+        if not len(before):
+            return self.at(theta)
+        out = self.minimize(theta, _SETTLE, 1e-8, False)[1]
         self.parameters = before
         return out
+
+    def at(self, theta):
+        """Estimates at theta and at the family's own parameters as they are."""
+        return self.minimize(theta, 1, 1e-8, False)[1]
 
 
 class Laplace:
@@ -192,7 +197,7 @@ class Laplace:
         q = run.structure.n_effects[0] if run.structure.n_effects else 1
         self._nodes = product_nodes(n_quadrature if quadrature else 1, q)
         self.coef = _least_squares(run.problem, self.data, family)
-        self.parameters = _first_parameters(run.problem)
+        self.parameters = np.array(to_numpy(self.data["parameters"]))
 
     def minimize(self, theta, max_iter, tol, cold):
         """Minimise from theta; see `solvers._search.minimize`."""
