@@ -23,6 +23,7 @@ from skglmm._fixed.column_model import check_gaps
 from skglmm._fixed.estimate import fixed_part, judged
 from skglmm._fixed.parts import allows_missing, resolve_part
 from skglmm._problem.design import build_design
+from skglmm._problem.roots import in_coordinates
 from skglmm._problem.working import factors_of, to_working
 from skglmm._progress import CallbackSupportMixin, Progress, with_callbacks
 from skglmm._reading.features import store_features
@@ -237,7 +238,10 @@ class BaseMixedModel(
 
     def _working(self, inputs, solver, linear_part, gaps, progress, dense=False):
         """Rows in working coordinates; `dense` if crossed factors need a core."""
-        family, factors = FAMILIES[self._family], factors_of(inputs)
+        family, factors = (
+            FAMILIES[self._family],
+            factors_of(inputs.terms, inputs.encoded),
+        )
         if gaps:
             check_gaps(inputs.matrix, inputs.names, factors, inputs.terms)
         limit = np.inf if gaps or dense else solver.dense_seconds(family, factors)
@@ -343,8 +347,7 @@ class BaseMixedModel(
             old = self.random_effects_covariance_.get(term.name)
             if old is None or old.shape != recoding.shape:
                 return None
-            inverse = np.linalg.inv(recoding)
-            working = inverse @ old @ inverse.T / sigma2
+            working = in_coordinates(old, recoding) / sigma2
             # a variance of zero is stationary: begin beside it
             start.append(np.linalg.cholesky(working + 1e-3 * np.eye(len(old))))
         return tuple(start[r] for r in engine)
@@ -383,5 +386,5 @@ def threads_for(X):
     shape = getattr(X, "shape", ())
     if len(shape) != 2:
         return one_blas_thread()
-    wide = shape[1] > _NARROW or shape[0] * (shape[1] + 2) ** 2 <= _SMALL
-    return nullcontext() if wide else one_blas_thread()
+    waits = shape[1] <= _NARROW and shape[0] * (shape[1] + 2) ** 2 > _SMALL
+    return one_blas_thread() if waits else nullcontext()

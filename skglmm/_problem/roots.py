@@ -15,6 +15,12 @@ def lower_root(root):
     return t * np.where(np.diag(t) < 0, -1.0, 1.0)
 
 
+def in_coordinates(covariance, recoding):
+    """Covariance of effects of which those with the given one are `recoding` times."""
+    inverse = np.linalg.inv(recoding)
+    return inverse @ covariance @ inverse.T
+
+
 def half(covariance):
     """F with F F' the covariance, NaN if that is not finite."""
     if not np.isfinite(covariance).all():

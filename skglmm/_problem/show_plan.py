@@ -4,9 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from skglmm._covariances import COVARIANCES
 from skglmm._families import FAMILIES
-from skglmm._problem.design import MAX_CORE, MAX_PAIRS, Factor, build_design
+from skglmm._problem.design import MAX_CORE, MAX_PAIRS, build_design
+from skglmm._problem.working import factors_of
 from skglmm._reading.categories import learn
 from skglmm._reading.labels import encode
 from skglmm._reading.table import Table
@@ -50,7 +50,9 @@ def show_plan(
     table = Table(X)
     terms, labels = estimator._terms_and_labels(table, groups)
     terms = _with_dummies(terms, table)
-    factors = _factors(terms, labels)
+    pairs = zip(terms, labels, strict=True)
+    encoded = [encode(parts, term.name, names) for term, (parts, names) in pairs]
+    factors = factors_of(terms, encoded)
     if not factors:
         return "no random effects"
     family = FAMILIES[estimator._family]
@@ -92,17 +94,6 @@ def show_plan(
             f"{plan.n_heavy:,} levels as dense rows",
         ]
     return "\n".join([*lines, f"one evaluation: {_duration(plan.seconds)}"])
-
-
-def _factors(terms, labels):
-    """The terms as a design wants them."""
-    factors = []
-    for term, (parts, names) in zip(terms, labels, strict=True):
-        codes, levels = encode(parts, term.name, names)
-        root = COVARIANCES[term.covariance].levels_root(levels)
-        effects = term.n_effects, not term.slopes, term.covariance
-        factors.append(Factor(codes, len(levels), *effects, root))
-    return factors
 
 
 def _duration(seconds):

@@ -67,7 +67,7 @@ class Working:
         return _filled(self.columns) if self.problem.gaps else self.columns
 
 
-def factors_of(inputs: Inputs) -> list[Factor]:
+def factors_of(terms, encoded) -> list[Factor]:
     """The terms as a design wants them."""
     return [
         Factor(
@@ -78,7 +78,7 @@ def factors_of(inputs: Inputs) -> list[Factor]:
             term.covariance,
             COVARIANCES[term.covariance].levels_root(levels),
         )
-        for term, (codes, levels) in zip(inputs.terms, inputs.encoded, strict=True)
+        for term, (codes, levels) in zip(terms, encoded, strict=True)
     ]
 
 

@@ -184,6 +184,16 @@ def _few_weights(weight):
     )
 
 
+def divide_alike(codes, others):
+    """Whether two factors, by the level of each row, divide the rows in one way."""
+    n_levels = int(codes.max()) + 1
+    if int(others.max()) + 1 != n_levels:
+        return False
+    partner = np.zeros(n_levels, dtype=others.dtype)
+    partner[codes] = others
+    return np.array_equal(partner[codes], others)
+
+
 def alike(terms, encoded):
     """Messages on factors that divide the rows in the same way.
 
@@ -205,9 +215,7 @@ def alike(terms, encoded):
             continue
         if _coupled(one) or _coupled(other):
             continue
-        of_level = np.zeros(len(levels), dtype=others.dtype)
-        of_level[codes] = others
-        if np.array_equal(of_level[codes], others):
+        if divide_alike(codes, others):
             messages.append(
                 f"the factors {one.name!r} and {other.name!r} divide the rows in the "
                 "same way: only the sum of their variances "

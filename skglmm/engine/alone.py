@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from skglmm.engine import blocks, covariance, dense, kernel
-from skglmm.engine.statistics import core_offsets
-from skglmm.engine.structure import FLOAT, INT
+from skglmm.engine.structure import FLOAT, INT, core_offsets
 
 # Most steps, and the change of one, in all of theta, after which there is no other.
 _STEPS, _SETTLED = 8, 0.05

@@ -8,7 +8,8 @@ that meet many are dense.
 import tensorflow as tf
 
 from skglmm.engine import blocks, dense, related
-from skglmm.engine.statistics import core_offsets, meetings
+from skglmm.engine.statistics import meetings
+from skglmm.engine.structure import core_offsets
 
 
 def gather(a, ids):
@@ -194,10 +195,8 @@ class CoreCovariance:
         self._up = dict(zip(structure.links(), index["cell_up"], strict=True))
         self._half, self.matrix = _core_inverse(structure, index["n_levels"], state)
         if structure.related:
-            n_levels = tf.unstack(index["n_levels"], num=len(structure.core))
-            offsets, _ = core_offsets(structure, index["n_levels"])
-            layout = structure, offsets, n_levels, state["related"]
-            self.matrix = related.covariance(*layout, self.matrix)
+            known = structure, index["n_levels"], state["related"]
+            self.matrix = related.covariance(*known, self.matrix)
         self._flat = tf.reshape(self.matrix, [-1])
         self.cross_cell = {}
 

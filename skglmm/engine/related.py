@@ -9,10 +9,13 @@ columns are the levels' effects, so that L works on whole blocks of rows of it.
 
 import tensorflow as tf
 
+from skglmm.engine.structure import core_offsets
 
-def _times(structure, offsets, n_levels, roots, x, *, adjoint):
+
+def _times(structure, n_levels, roots, x, *, adjoint):
     """B x, or B' x, for B = blockdiag(L_r x I) and core columns x (m, n)."""
     roots, parts = iter(roots), []
+    offsets, _ = core_offsets(structure, n_levels)
     for c, q in enumerate(structure.core):
         n = n_levels[c]
         part = x[offsets[c] : offsets[c] + n * q]
@@ -24,43 +27,42 @@ def _times(structure, offsets, n_levels, roots, x, *, adjoint):
     return tf.concat(parts, 0)
 
 
-def _sandwich(structure, offsets, n_levels, roots, a, *, adjoint):
+def _sandwich(structure, n_levels, roots, a, *, adjoint):
     """B A B', or B' A B, for a symmetric A (m, m)."""
-    half = _times(structure, offsets, n_levels, roots, a, adjoint=adjoint)
+    half = _times(structure, n_levels, roots, a, adjoint=adjoint)
     half = tf.transpose(half)
-    return _times(structure, offsets, n_levels, roots, half, adjoint=adjoint)
+    return _times(structure, n_levels, roots, half, adjoint=adjoint)
 
 
-def summed(structure, offsets, n_levels, roots, sums):
+def summed(structure, n_levels, roots, sums):
     """Sums over rows by level, as those of Z L.
 
     Parameters
     ----------
     structure : Structure
-    offsets, n_levels : sequences of scalar tensors
-        First column and number of levels of each factor.
+    n_levels : int tensor of shape (n_factors,)
     roots : tuple of (J, J) tensors
         L of the factors that have one.
     sums : dict
         With ``core``, ``core_border`` or both, of `statistics.reduce`.
     """
-    out, layout = dict(sums), (structure, offsets, n_levels, roots)
+    out, known = dict(sums), (structure, n_levels, roots)
     if "core" in sums:
-        m = offsets[-1] + n_levels[-1] * structure.core[-1]
+        _, m = core_offsets(structure, n_levels)
         upper = tf.reshape(sums["core"], [m, m])
         whole = upper + tf.transpose(upper)
         whole = tf.linalg.set_diag(whole, tf.linalg.diag_part(upper))
-        whole = _sandwich(*layout, whole, adjoint=True)
+        whole = _sandwich(*known, whole, adjoint=True)
         out["core"] = tf.reshape(tf.linalg.band_part(whole, 0, -1), [-1])
         out["related"] = roots
     if "core_border" in sums:
-        out["core_border"] = _times(*layout, sums["core_border"], adjoint=True)
+        out["core_border"] = _times(*known, sums["core_border"], adjoint=True)
     return out
 
 
-def covariance(structure, offsets, n_levels, roots, a):
+def covariance(structure, n_levels, roots, a):
     """Covariance (m, m) of b from that of v."""
-    return _sandwich(structure, offsets, n_levels, roots, a, adjoint=False)
+    return _sandwich(structure, n_levels, roots, a, adjoint=False)
 
 
 def effects_of(structure, roots, effects):

@@ -8,7 +8,8 @@ may stand where arrays stand (`Rows`). A linear model asks once
 import tensorflow as tf
 
 from skglmm.engine import related, statistics
-from skglmm.engine.statistics import core_offsets, row_values, times
+from skglmm.engine.statistics import row_values, times
+from skglmm.engine.structure import core_offsets
 
 
 class Rows:

@@ -14,21 +14,13 @@ from skglmm.engine import blocks, related
 from skglmm.engine.structure import (
     FLOAT,
     INT,
+    core_offsets,
     graph,
     index_spec,
     rows_spec,
     sums_spec,
     vector,
 )
-
-
-def core_offsets(structure, n_levels):
-    """First column of each core factor, and the number of core columns."""
-    offsets, at = [], tf.constant(0, INT)
-    for c, q in enumerate(structure.core):
-        offsets.append(at)
-        at += n_levels[len(structure.chain) + c] * q
-    return offsets, at
 
 
 def row_values(structure, rows, r):
@@ -142,16 +134,9 @@ def reduce(structure, index, rows, weight=None, x=None, values=None):
         if parts:
             sums["core_border"] = blocks.concat(parts, 1)
     if structure.related:
-        of_rows = structure, index, rows["related"]
-        matrices, sums = (_related(*of_rows, part) for part in (matrices, sums))
+        known = structure, n_levels, rows["related"]
+        matrices, sums = (related.summed(*known, part) for part in (matrices, sums))
     return matrices, sums
-
-
-def _related(structure, index, roots, sums):
-    """Sums as those of rows whose levels are independent (`related`)."""
-    n_levels = tf.unstack(index["n_levels"], num=len(structure.core))
-    offsets, _ = core_offsets(structure, index["n_levels"])
-    return related.summed(structure, offsets, n_levels, roots, sums)
 
 
 def reduce_matrices(structure, index, rows, weight):
@@ -366,7 +351,7 @@ def completed(structure, index, roots, sums, maps):
     border = maps["border"]
     border = tf.matmul(border, tf.matmul(maps["gram"], border), transpose_a=True)
     if structure.related:
-        sums = _related(structure, index, roots, sums)
+        sums = related.summed(structure, index["n_levels"], roots, sums)
     if structure.core and structure.chain:
         sums |= {"met": meetings(index, 0, sums["cell"][0])}
     return sums | {"border": border}

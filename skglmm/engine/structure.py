@@ -65,6 +65,15 @@ def to_numpy(tensors):
     return mapped(lambda t: t.numpy(), tensors)
 
 
+def core_offsets(structure, n_levels):
+    """First column of each core factor, and the number of core columns."""
+    offsets, at = [], tf.constant(0, INT)
+    for c, q in enumerate(structure.core):
+        offsets.append(at)
+        at += n_levels[len(structure.chain) + c] * q
+    return offsets, at
+
+
 def vector(dtype=FLOAT):
     return tf.TensorSpec([None], dtype)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skglmm._covariances import COVARIANCES
+from skglmm._reading.identified import divide_alike
 
 # Share of a column's length that may be left over once it is explained by others.
 _LEFT = 1e-8
@@ -119,7 +120,11 @@ def boundaries(small, large):
     partners, n = {}, 0
     for effects in small.random:
         partner = next(
-            (r for r, e in enumerate(large.random) if _alike(effects.codes, e.codes)),
+            (
+                r
+                for r, e in enumerate(large.random)
+                if divide_alike(effects.codes, e.codes)
+            ),
             None,
         )
         if partner is None:
@@ -168,15 +173,6 @@ def _equal(one, other):
     if one is None or other is None:
         return one is other
     return np.array_equal(one, other)
-
-
-def _alike(one, other):
-    """Whether two factors divide the rows in the same way."""
-    if one.max() != other.max():
-        return False
-    partner = np.zeros(one.max() + 1, dtype=other.dtype)
-    partner[one] = other
-    return np.array_equal(partner[one], other)
 
 
 def _spans(columns, others):

@@ -7,7 +7,7 @@ from skglmm._base import BaseMixedModel
 from skglmm._covariances import COVARIANCES
 from skglmm._fitted.state import family_of
 from skglmm._fixed.parts import resolve_part
-from skglmm._problem.roots import covariance_root
+from skglmm._problem.roots import covariance_root, in_coordinates
 from skglmm._progress import Progress
 from skglmm._reading.features import check_features
 from skglmm._reading.table import Table
@@ -149,10 +149,8 @@ def relative_factors(model, working):
     for name, recoding, factor in zip(
         problem.names, problem.recodings, problem.design.factors, strict=True
     ):
-        inverse = np.linalg.inv(recoding)
         covariance = model.random_effects_covariance_[name] / model.noise_variance_
-        covariance = inverse @ covariance @ inverse.T
         structure = COVARIANCES[factor.kind]
         root = covariance_root if structure.correlates else structure.root
-        found.append(root(covariance))
+        found.append(root(in_coordinates(covariance, recoding)))
     return found

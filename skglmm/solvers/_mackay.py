@@ -3,10 +3,9 @@
 from numbers import Real
 
 import numpy as np
-from scipy import linalg
 
 from skglmm._problem.problem import Problem
-from skglmm._problem.roots import lower_root
+from skglmm._problem.roots import covariance_root, in_coordinates
 from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval, StrOptions
 from skglmm.solvers._base import BaseSolver, no_parameters
@@ -180,8 +179,6 @@ def known_factors(problem, covariances):
                 f"semi-definite (eigenvalues from {values.min():.3g} to "
                 f"{values.max():.3g}): no effects can have it. Correct covariances."
             )
-        inverse = linalg.inv(recoding) / problem.unit
-        values, axes = np.linalg.eigh(inverse @ sigma @ inverse.T)
-        root = axes * np.sqrt(np.maximum(values, 0.0))
-        factors.append(lower_root(root))
+        sigma = in_coordinates(sigma / problem.unit**2, recoding)
+        factors.append(covariance_root(sigma))
     return factors
