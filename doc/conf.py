@@ -21,6 +21,8 @@ extensions = [
 exclude_patterns = ["_build"]
 
 autosummary_generate = True
+# the docstrings say more of a type than a signature has room for
+autodoc_typehints = "none"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 intersphinx_mapping = {
