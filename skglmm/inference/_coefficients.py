@@ -5,17 +5,14 @@ from numbers import Real
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
 from sklearn.base import BaseEstimator
 
 from skglmm._base import threads_for
-from skglmm._fitted.report import sentences, warn
-from skglmm._fitted.state import family_of
 from skglmm._sklearn import HasMethods, Interval, StrOptions, validate_params
-from skglmm.inference._rows import check_errors, read_again, working_again
-from skglmm.inference._spread import satterthwaite
+from skglmm.inference._known import check_asked, known_again
+from skglmm.inference._rows import read_again
+from skglmm.inference._tables import exponentiated, tests_and_intervals
 
-_RATIOS = ("log", "logit")
 
 
 @validate_params(
@@ -130,103 +127,16 @@ def coefficients(
     """
     with threads_for(X):
         inputs = read_again(model, X, y, sample_weight, groups)
-        _check_asked(model, inputs, df, exponentiate)
+        check_asked(model, inputs, df, exponentiate)
         return _table(model, inputs, df, coverage, exponentiate)
 
 
-def _check_asked(model, inputs, df, exponentiate):
-    """Refuse what the model does not have."""
-    family, name = family_of(model), type(model).__name__
-    if model._fitted.part is not None:
-        raise ValueError(
-            f"The fixed part of this {name} is {model._fitted.part.about}: it has no "
-            "coefficients, and so no tests of them."
-        )
-    if exponentiate and family.link not in _RATIOS:
-        raise ValueError(
-            f"exponentiate=True gives rate and odds ratios, and this {name} has the "
-            f"{family.link or 'unnamed'} link: its coefficients are differences. Use "
-            "exponentiate=False."
-        )
-    if df == "kenward-roger" and not family.is_linear:
-        raise ValueError(
-            f"df='kenward-roger' is for linear models, and this {name} has the "
-            f"{family.words or family.name} family: use df='normal'."
-        )
-    if df == "normal" or not family.is_linear:
-        return
-    if inputs.gaps:
-        raise ValueError(
-            f"df={df!r} needs all values of the fixed columns, and some are missing: "
-            "use df='normal'."
-        )
-    if not model.noise_variance_ > 0.0:
-        raise ValueError(
-            f"df={df!r} needs a residual variance, and that of this {name} is zero."
-        )
-    if df == "kenward-roger" and model.log_likelihood_method_ != "restricted":
-        raise ValueError(
-            "df='kenward-roger' adjusts the errors of a REML fit: fit with reml=True, "
-            "or use df='satterthwaite'."
-        )
-
-
 def _table(model, inputs, df, coverage, exponentiate):
-    estimate = model.fixed_effects_["estimate"].to_numpy()
+    known = known_again(model, inputs, df)
     std_error = model.fixed_effects_["std_error"].to_numpy()
-    n_df = np.full(len(estimate), np.inf)
-    if df != "normal" and family_of(model).is_linear:
-        known = _spread(model, inputs, df)
-        check_errors(model, known.plain)
-        if df == "kenward-roger":
-            std_error = np.sqrt(np.diag(known.covariance))
-        n_df = known.degrees_of_freedom(np.eye(len(estimate)))
-    unknown = np.isnan(model.fixed_effects_["std_error"])
-    std_error, n_df = (np.where(unknown, np.nan, v) for v in (std_error, n_df))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = estimate / std_error
-        width = std_error * -_t_quantile(0.5 * (1.0 - coverage), n_df)
-        p_value = 2.0 * _t_cdf(-np.abs(statistic), n_df)
-    columns = {
-        "estimate": estimate,
-        "std_error": std_error,
-        "df": n_df,
-        "statistic": statistic,
-        "p_value": p_value,
-        "lower": estimate - width,
-        "upper": estimate + width,
-    }
-    if exponentiate:
-        with np.errstate(over="ignore"):
-            columns |= {
-                name: np.exp(columns[name]) for name in ("estimate", "lower", "upper")
-            }
-    return pd.DataFrame(columns, index=model.fixed_effects_.index)
-
-
-def _spread(model, inputs, df):
-    """What is known of the covariance of the coefficients."""
-    working = working_again(model, inputs)
-    if df == "kenward-roger":
-        from skglmm.inference._kenward_roger import kenward_roger
-
-        return kenward_roger(model, working)
-    if model.singular_:
-        names = " and ".join(repr(name) for name in model._fitted.facts.singular)
-        warn(
-            sentences(
-                [
-                    f"the covariance of {names} is singular: its zero variances count "
-                    "as known, and degrees of freedom are approximate"
-                ]
-            )
-        )
-    return satterthwaite(model, working)
-
-
-def _t_cdf(value, df):
-    return np.where(np.isinf(df), ndtr(value), stdtr(df, value))
-
-
-def _t_quantile(probability, df):
-    return np.where(np.isinf(df), ndtri(probability), stdtrit(df, probability))
+    if known.adjusted:
+        std_error = np.sqrt(np.diag(known.covariance))
+    n_df = known.df(np.eye(len(std_error)))
+    std_error, n_df = (np.where(known.aliased, np.nan, v) for v in (std_error, n_df))
+    table = tests_and_intervals(known.estimate, std_error, n_df, coverage, known.names)
+    return exponentiated(table) if exponentiate else table
