@@ -127,6 +127,14 @@ class Family:
         """Mean of the response."""
         raise NotImplementedError
 
+    def integrated_slope(self, eta, variance):
+        """Derivative of `integrated_mean` in `eta`; by differences in the base."""
+        step = 1e-5
+        ahead, behind = (
+            self.integrated_mean(eta + sign * step, variance) for sign in (1.0, -1.0)
+        )
+        return (ahead - behind) / (2.0 * step)
+
     def variance(self, eta, variance, size):
         """Variance of a new observation."""
         raise NotImplementedError

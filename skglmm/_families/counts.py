@@ -51,6 +51,10 @@ class Poisson(Family):
         with np.errstate(over="ignore"):
             return np.exp(eta + 0.5 * variance)
 
+    def integrated_slope(self, eta, variance):
+        """The mean itself."""
+        return self.integrated_mean(eta, variance)
+
     def variance(self, eta, variance, size):
         """E[mu] + Var[mu] = e^(m + v / 2) + (e^v - 1) e^(2 m + v), of a lognormal."""
         with np.errstate(over="ignore", divide="ignore"):

@@ -28,6 +28,10 @@ class Gaussian(Family):
         """The linear predictor itself."""
         return eta
 
+    def integrated_slope(self, eta, variance):
+        """One."""
+        return np.ones(np.shape(eta))
+
     def variance(self, eta, variance, size):
         """Sum of the two variances."""
         return variance + size

@@ -59,6 +59,10 @@ class Binomial(Family):
             return expit(eta)
         return logistic_moments(eta, variance)[0]
 
+    def integrated_slope(self, eta, variance):
+        """Mean of p (1 - p)."""
+        return logistic_moments(eta, variance)[1]
+
     def variance(self, eta, variance, size):
         """Var[p] + E[p (1 - p)] / n, of the share of successes among n trials."""
         _, inner, spread = logistic_moments(eta, variance)

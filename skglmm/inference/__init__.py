@@ -2,6 +2,16 @@
 
 from skglmm.inference._coefficients import coefficients
 from skglmm.inference._compare import compare
+from skglmm.inference._contrasts import contrasts
+from skglmm.inference._marginal import marginal_means
 from skglmm.inference._random import random_effects_tests
+from skglmm.inference._term_tests import term_tests
 
-__all__ = ["coefficients", "compare", "random_effects_tests"]
+__all__ = [
+    "coefficients",
+    "compare",
+    "contrasts",
+    "marginal_means",
+    "random_effects_tests",
+    "term_tests",
+]

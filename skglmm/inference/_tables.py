@@ -7,7 +7,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 COLUMNS = ("estimate", "std_error", "df", "statistic", "p_value", "lower", "upper")
 
 
-def tests_and_intervals(estimate, std_error, df, coverage, index, *, p_value=None):
+def tests_and_intervals(estimate, std_error, df, coverage, index):
     """Tests that estimates are zero, and their intervals.
 
     Parameters
@@ -18,9 +18,6 @@ def tests_and_intervals(estimate, std_error, df, coverage, index, *, p_value=Non
     coverage : float
         Probability that an interval holds what is estimated.
     index : Index
-    p_value : callable or None, default=None
-        P-values of the statistics and the degrees of freedom, where they are others
-        than those of both sides of t.
 
     Returns
     -------
@@ -33,10 +30,7 @@ def tests_and_intervals(estimate, std_error, df, coverage, index, *, p_value=Non
         both_sides = 2.0 * t_cdf(-np.abs(statistic), df)
     values = estimate, std_error, df, statistic, both_sides
     values += estimate - width, estimate + width
-    table = pd.DataFrame(dict(zip(COLUMNS, values, strict=True)), index=index)
-    if p_value is not None:
-        table["p_value"] = p_value(statistic, df)
-    return table
+    return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)), index=index)
 
 
 def exponentiated(table):
