@@ -198,7 +198,7 @@ class _Columns:
                 )
             return values or levels
         if values is None:
-            values = list(map(plain, np.unique(self.numbers(at)[0])))
+            values = list(map(_whole, np.unique(self.numbers(at)[0])))
             if len(values) > _FEW:
                 raise ValueError(
                     f"by: {where} has {len(values)} values; say at which of them, for "
@@ -266,6 +266,11 @@ class _Columns:
         for at, value in numbers.items():
             rows.isetitem(at, np.full(n_rows, value))
         return rows
+
+
+def _whole(value):
+    """A number, as an int where it is one."""
+    return int(value) if float(value).is_integer() else float(value)
 
 
 def _repeated(value, n):

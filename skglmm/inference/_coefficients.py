@@ -14,7 +14,6 @@ from skglmm.inference._rows import read_again
 from skglmm.inference._tables import exponentiated, tests_and_intervals
 
 
-
 @validate_params(
     {
         "model": [HasMethods(["fit", "predict"])],

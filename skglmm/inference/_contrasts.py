@@ -71,8 +71,8 @@ def contrasts(
     coverage : float, default=0.95
         Probability that an interval holds the combination. A joint test has none.
     exponentiate : bool, default=False
-        Whether to give rate ratios (log link) or odds ratios (logit link): ``estimate``,
-        ``lower`` and ``upper`` are exponentiated, the others are not.
+        Whether to give rate ratios (log link) or odds ratios (logit link):
+        ``estimate``, ``lower`` and ``upper`` are exponentiated, the others are not.
 
     Returns
     -------

@@ -110,9 +110,9 @@ def _matrix(values, names):
         rows = rows[None]
     if rows.ndim != 2 or rows.shape[1] != len(names):
         raise ValueError(
-            f"hypotheses: a matrix has a column for each of the {len(names)} "
-            f"coefficients {listing(names)}, and this has the shape {np.shape(values)}. "
-            "A dict or a dataframe names those that it weighs."
+            f"hypotheses: an array has a column for each of the {len(names)} "
+            f"coefficients {listing(names)}. A dict or a dataframe names those that it "
+            "weighs."
         )
     return rows
 

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from skglmm._base import threads_for
 from skglmm._fitted.report import sentences, warn
 from skglmm._fitted.state import family_of
+from skglmm._reading.words import plain
 from skglmm._sklearn import HasMethods, Interval, StrOptions, validate_params
 from skglmm.inference._adjusted import adjusted
 from skglmm.inference._cells import make_cells
@@ -78,10 +79,10 @@ def marginal_means(
         None gives the means. ``"pairwise"`` gives all differences between them, the one
         that is listed first minus the other, and ``"reference"`` those from the first.
     adjust : {"tukey", "holm", "none"}, default="tukey"
-        What is done about the number of differences. ``"tukey"``: p-values and intervals
-        by the studentized range; for ``contrasts="reference"`` Sidak's, because Tukey's
-        would be too wide. ``"holm"``: Holm's p-values, and Bonferroni's intervals.
-        Without `contrasts` it is not read.
+        What is done about the number of differences. ``"tukey"``: p-values and
+        intervals by the studentized range; for ``contrasts="reference"`` Sidak's,
+        because Tukey's would be too wide. ``"holm"``: Holm's p-values, and Bonferroni's
+        intervals. Without `contrasts` it is not read.
     over : {"grid", "data"}, default="grid"
         What the other columns are. ``"grid"``: all combinations of categories, equally
         often, numbers at their means (those of 0 and 1 as well), offset at its mean and
@@ -100,8 +101,8 @@ def marginal_means(
     -------
     table : DataFrame
         Indexed by the values of `by`, or by ``"a - b"``, with the columns of
-        :func:`~skglmm.inference.coefficients`. NaN, and a warning, where the rows do not
-        determine a mean because columns depend on each other.
+        :func:`~skglmm.inference.coefficients`. NaN, and a warning, where the rows do
+        not determine a mean because columns depend on each other.
 
     Raises
     ------
@@ -119,16 +120,16 @@ def marginal_means(
     Notes
     -----
     A mean over rows i of a cell with weights :math:`w_i` is, with the linear predictor
-    :math:`\eta_i = x_i^\top\beta` and the variance :math:`v_i = z_i^\top\Sigma z_i` that
-    random effects give it,
+    :math:`\eta_i = x_i^\top\beta` and the variance :math:`v_i = z_i^\top\Sigma z_i`
+    that random effects give it,
 
     .. math:: \mu = \sum_i w_i\, m(\eta_i, v_i), \qquad
         m(\eta, v) = \mathrm{E}\, g^{-1}(\eta + \sqrt v\, U), \quad U \sim N(0, 1),
 
     which is :math:`\exp(\eta + v / 2)` for the log link and found by quadrature for the
     logit. Its error is that of the combination :math:`\ell^\top\beta`,
-    :math:`\ell = \sum_i w_i\, m'(\eta_i, v_i)\, x_i`, to first order (delta method); the
-    variances of random effects count as known. On the scale of the link m is
+    :math:`\ell = \sum_i w_i\, m'(\eta_i, v_i)\, x_i`, to first order (delta method);
+    the variances of random effects count as known. On the scale of the link m is
     :math:`\eta` and this is exact: least-squares means [1]_, as emmeans has them.
 
     Means of counts and probabilities have the interval that a normal one for their
@@ -263,7 +264,7 @@ def _without(table, lost):
     """The table without what the rows do not determine, and a warning of it."""
     if not lost.any():
         return table
-    example = table.index[int(np.argmax(lost))]
+    example = plain(table.index[int(np.argmax(lost))])
     warn(
         sentences(
             [
@@ -272,4 +273,4 @@ def _without(table, lost):
             ]
         )
     )
-    return table.where(~lost[:, None])
+    return table.mask(np.tile(lost[:, None], table.shape[1]))

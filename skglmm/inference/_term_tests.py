@@ -74,14 +74,14 @@ def term_tests(
 
     Notes
     -----
-    Without interactions these are the tests of type III of lmerTest's and SAS's, and
-    how categories are coded makes no difference. *With* an interaction a main effect
-    is tested where the other columns of the interaction are zero: at the reference level
+    Without interactions these are the tests of type III of lmerTest and SAS, and how
+    categories are coded makes no difference. *With* an interaction a main effect is
+    tested where the other columns of the interaction are zero: at the reference level
     of a column of categories, at zero of a numeric one. Type III in the usual sense
     tests it in the average of all levels, and that is what is tested here if the
-    dummies add up to zero (``C(region, contr.sum)`` in a formula, or columns of -1, 0
-    and 1) and numeric columns are centred. Interactions of the highest order have one
-    test, however they are coded.
+    dummies add up to zero (columns of -1, 0 and 1, as contr.sum has them in R). At zero
+    of a numeric column it is tested by lmerTest as well: centre such columns.
+    Interactions of the highest order have one test, however they are coded.
 
     Examples
     --------
