@@ -274,10 +274,10 @@ def _whole(value):
 
 
 def _repeated(value, n):
-    return _column([value]).iloc[np.zeros(n, dtype=int)].reset_index(drop=True)
+    return _column([value])[np.zeros(n, dtype=int)]
 
 
 def _column(values):
-    """A column of truth values or numbers, or of objects."""
+    """An array of truth values or numbers, or of objects: no index to align."""
     numbers = all(isinstance(plain(v), bool | int | float) for v in values)
-    return pd.Series(values, dtype=None if numbers else object)
+    return pd.Series(values, dtype=None if numbers else object).to_numpy()
