@@ -54,7 +54,7 @@ PAIRS = {
         [-0.77151326, 3.1333029, 0.424377892],
         [-0.60836872, 4.2799959, 0.233246887],
         [-1.14273865, 3.5058075, 0.537080646],
-        [-2.93994038, 1.6318216, 0.889420551],
+        [-2.94037994, 1.6318216, 0.889420551],
     ],
     "none": [
         [-1.544605003, 1.5433258, 0.9993483442],
@@ -331,12 +331,12 @@ def test_a_weight_counts_rows(over):
 def test_exposure_is_one_and_trials_do_not_matter():
     X, y = load_cbpp(return_X_y=True, as_frame=True)
     X = X.assign(period=X["period"].astype(str))
-    model = MixedBinomialRegressor("herd", trials="size").fit(X, y)
+    model = MixedBinomialRegressor("herd", trials="size", solver=Laplace()).fit(X, y)
     table = marginal_means(model, X, y, "period")
     grid = pd.DataFrame({"period": list("1234"), "herd": "1", "size": 7.0})[X.columns]
     assert_allclose(table["estimate"], model.predict(grid, level="population"))
     counts = X.assign(size=X["size"].astype(float))
-    model = MixedPoissonRegressor("herd", exposure="size").fit(counts, y)
+    model = MixedPoissonRegressor("herd", exposure="size", solver=Laplace()).fit(counts, y)
     rates = marginal_means(model, counts, y, "period")["estimate"]
     per_ten = marginal_means(model, counts, y, {"size": [10.0], "period": None})
     assert_allclose(per_ten["estimate"], 10.0 * rates)
