@@ -16,6 +16,7 @@ from skglmm import (
     MixedLogisticRegressor,
     MixedPoissonRegressor,
 )
+from skglmm._families import FAMILIES, Family
 from skglmm.datasets import load_cbpp, load_contraception, load_grouseticks
 from skglmm.inference import contrasts, marginal_means
 from skglmm.solvers import Laplace
@@ -231,6 +232,13 @@ def test_counts_have_the_mean_of_a_lognormal():
     assert_allclose(pairs["p_value"], expected, rtol=5e-3)
 
 
+@pytest.mark.parametrize("family", list(FAMILIES.values()), ids=list(FAMILIES))
+def test_slopes_of_integrated_means_are_differences(family):
+    eta, variance = np.linspace(-3.0, 3.0, 13), np.linspace(0.0, 4.0, 13)
+    found = family.integrated_slope(eta, variance)
+    assert_allclose(found, Family.integrated_slope(family, eta, variance), rtol=1e-7)
+
+
 def test_probabilities_are_integrated():
     model, X, y = users()
     std = np.sqrt(model.random_effects_covariance_["district"].item())
@@ -336,7 +344,9 @@ def test_exposure_is_one_and_trials_do_not_matter():
     grid = pd.DataFrame({"period": list("1234"), "herd": "1", "size": 7.0})[X.columns]
     assert_allclose(table["estimate"], model.predict(grid, level="population"))
     counts = X.assign(size=X["size"].astype(float))
-    model = MixedPoissonRegressor("herd", exposure="size", solver=Laplace()).fit(counts, y)
+    model = MixedPoissonRegressor("herd", exposure="size", solver=Laplace()).fit(
+        counts, y
+    )
     rates = marginal_means(model, counts, y, "period")["estimate"]
     per_ten = marginal_means(model, counts, y, {"size": [10.0], "period": None})
     assert_allclose(per_ten["estimate"], 10.0 * rates)

@@ -138,7 +138,7 @@ def contrasts(
     >>> table = contrasts(model, X, y, asked)
     >>> table[["estimate", "std_error", "df", "lower", "upper"]].round(2)
            estimate  std_error    df   lower   upper
-    day 9    345.61      14.14  17.0  315.78  375.44
+    day 9    345.61      14.63  17.0  314.75  376.47
     a day     10.47       1.55  17.0    7.21   13.73
     """
     if joint and exponentiate:

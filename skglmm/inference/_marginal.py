@@ -163,12 +163,12 @@ def marginal_means(
     >>> means[["estimate", "lower", "upper"]].round(2)
            estimate  lower  upper
     urban
-    N          0.37   0.33   0.41
-    Y          0.53   0.47   0.59
+    N          0.34   0.31   0.38
+    Y          0.50   0.45   0.56
     >>> difference = marginal_means(model, X, y, "urban", contrasts="reference")
     >>> difference[["estimate", "lower", "upper"]].round(2)
            estimate  lower  upper
-    Y - N      0.16   0.10   0.22
+    Y - N      0.16   0.11   0.21
     """
     with threads_for(X):
         inputs = read_again(model, X, y, sample_weight, groups)

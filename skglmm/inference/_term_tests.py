@@ -93,7 +93,7 @@ def term_tests(
     >>> term_tests(model, X[["cask", "sample"]], y).round(2)
           statistic  df  df_error  p_value
     term
-    cask       0.41   2      27.0     0.67
+    cask       0.48   2      27.0     0.62
     """
     with threads_for(X):
         inputs = read_again(model, X, y, sample_weight, groups)
