@@ -1,6 +1,7 @@
 """Contrasts and tests of terms: lmerTest, pbkrtest, closed forms, words."""
 
 import functools
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -113,6 +114,29 @@ def test_terms_are_tested_as_by_anova(df, expected):
     assert table.index.name == "term"
     assert_allclose(table.iloc[:, :3], expected, rtol=1e-5)
     assert_allclose(table.loc["cell", "p_value"], 0.031, rtol=0.05)
+
+
+def test_main_effects_beside_an_interaction():
+    # lmerTest's anova(m, type = "III"): of arm at day 0, of Days in the average arm
+    model, X, y = _swapped(arms())
+    found = term_tests(model, X, y).loc["arm"]
+    assert_allclose(found, [0.49376371, 2, 14.737869, 0.62006880], rtol=5e-5)
+    found = contrasts(model, X, y, "Days + (bd + cd) / 3", joint=True).iloc[0]
+    assert_allclose(found, [37.2244084, 1, 13.260538, 3.4628858e-5], rtol=2e-4)
+
+
+def test_the_covariance_of_coefficients_is_labelled():
+    model, X, y = _swapped(arms())
+    found = pickle.loads(pickle.dumps(model)).fixed_effects_covariance_
+    names = model.fixed_effects_.index
+    assert found.index.equals(names)
+    assert found.columns.equals(names)
+    errors = model.fixed_effects_["std_error"]
+    assert_allclose(np.sqrt(np.diag(found)), errors)
+    table = contrasts(model, X, y, "Days - bd", df="normal")
+    variance = found.loc["Days", "Days"] + found.loc["bd", "bd"]
+    variance -= 2.0 * found.loc["Days", "bd"]
+    assert_allclose(table["std_error"].item() ** 2, variance)
 
 
 def test_counts_and_classes_have_chi_square():

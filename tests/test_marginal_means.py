@@ -355,6 +355,15 @@ def test_exposure_is_one_and_trials_do_not_matter():
     )
 
 
+def test_an_offset_is_at_its_mean():
+    X, y = table_of_all_kinds()
+    X = X[["arm", "z", "place"]]
+    model = MixedLinearRegressor("place", offset="z").fit(X, y)
+    grid = pd.DataFrame({"arm": list("abc"), "z": X["z"].mean(), "place": 0})
+    table = marginal_means(model, X, y, "arm")
+    assert_allclose(table["estimate"], model.predict(grid, level="population"))
+
+
 def test_what_rows_do_not_determine_is_nan():
     X, y = table_of_all_kinds()
     X = X.assign(double=2 * X["x"])
