@@ -372,6 +372,8 @@ def test_what_rows_do_not_determine_is_nan():
     with pytest.warns(UserWarning, match="do not determine 2 of 2 means, such as 0"):
         table = marginal_means(model, X, y, {"x": [0, 1]})
     assert table.isna().all(axis=None)
+    with pytest.warns(UserWarning, match="1 of 1 differences, such as '1 - 0'"):
+        marginal_means(model, X, y, {"x": [0, 1]}, contrasts="reference")
     assert marginal_means(model, X, y, "arm").notna().all(axis=None)
 
 

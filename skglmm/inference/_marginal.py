@@ -186,7 +186,7 @@ def marginal_means(
         table = tests_and_intervals(means, std_error, n_df, coverage, labels)
     if link is None:
         lost = known.undetermined(slopes)
-    table = _without(table, lost)
+    table = _without(table, lost, "differences" if contrasts else "means")
     if contrasts is None:
         return table
     method = "sidak" if (contrasts, adjust) == ("reference", "tukey") else adjust
@@ -260,7 +260,7 @@ def _pairs(index, contrasts):
     return pairs, pd.Index([f"{names[one]} - {names[two]}" for one, two in places])
 
 
-def _without(table, lost):
+def _without(table, lost, what):
     """The table without what the rows do not determine, and a warning of it."""
     if not lost.any():
         return table
@@ -268,8 +268,8 @@ def _without(table, lost):
     warn(
         sentences(
             [
-                f"the rows do not determine {lost.sum()} of {len(lost)} means, such as "
-                f"{example!r}, because columns depend on each other: they are NaN"
+                f"the rows do not determine {lost.sum()} of {len(lost)} {what}, such "
+                f"as {example!r}, because columns depend on each other: they are NaN"
             ]
         )
     )
