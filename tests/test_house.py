@@ -30,6 +30,7 @@ LAYERS = [
     ["datasets"],
     ["cache"],
     ["inference"],
+    ["inspection"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = {

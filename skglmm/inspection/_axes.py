@@ -1,0 +1,110 @@
+"""Axes to draw on, and words beside them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+# Inches: a page on a telephone shows so many without letters that are too small.
+WIDEST = 6.0
+# Neither a white nor a dark page hides it.
+NEUTRAL = "0.5"
+
+
+def check_axes(ax, n, name, *, size, side_by_side=True, **options):
+    """Axes that were handed over, or new ones.
+
+    Parameters
+    ----------
+    ax : Axes, array-like of Axes or None
+    n : int
+        Number of axes that are needed.
+    name : str
+        Of the display.
+    size : tuple of float
+        Width and height of one of them in inches.
+    side_by_side : bool, default=True
+        Whether they stand beside each other, or below.
+    **options
+        Of ``matplotlib.pyplot.subplots``.
+
+    Returns
+    -------
+    figure : Figure
+    axes : ndarray of Axes of shape (n,)
+    """
+    if ax is None:
+        shape = (1, n) if side_by_side else (n, 1)
+        width, height = size[0] * shape[1], size[1] * shape[0]
+        figure, axes = pyplot(name).subplots(
+            *shape,
+            figsize=(min(width, WIDEST), height),
+            layout="constrained",
+            squeeze=False,
+            **options,
+        )
+        return figure, axes.ravel()
+    axes = np.array(list(ax) if isinstance(ax, Iterable) else [ax], dtype=object)
+    if len(axes) != n:
+        raise ValueError(
+            f"{name} needs {n} axes here, and ax has {len(axes)}: give {n}, or choose "
+            "less to draw."
+        )
+    return axes[0].figure, axes
+
+
+def pyplot(name):
+    """``matplotlib.pyplot``, or what to install.
+
+    Parameters
+    ----------
+    name : str
+        Of the display that needs it.
+    """
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            f"{name} draws with matplotlib: pip install 'skglmm[plot]'."
+        ) from error
+    return plt
+
+
+def kept(axes):
+    """One Axes as it is, several as an array: the attribute ``ax_``."""
+    return axes[0] if len(axes) == 1 else axes
+
+
+def short(label, most=24):
+    """A label as text that leaves room for the picture."""
+    if isinstance(label, tuple):
+        label = ", ".join(map(str, label))
+    label = str(label)
+    return label if len(label) <= most else f"{label[: most - 1]}…"
+
+
+def percent(coverage):
+    """A probability in words of a label."""
+    return f"{100.0 * coverage:g} %"
+
+
+def logarithmic(ax):
+    """Make the horizontal scale logarithmic, its numbers written out.
+
+    Parameters
+    ----------
+    ax : Axes
+        On which all is drawn.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    decades = np.log10(high / low)
+    subs = (1.0,) if decades > 3.0 else (1.0, 3.0)
+    if decades < 2.0:
+        subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    if decades < 0.3:
+        subs = tuple(np.arange(10, 100, 5) / 10.0)
+    ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
