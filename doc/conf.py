@@ -3,6 +3,9 @@
 With ``-t offline`` links to other projects' pages are left out, and nothing is fetched.
 """
 
+import importlib
+import inspect
+
 from skglmm import __version__
 
 project = "skglmm"
@@ -20,9 +23,29 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 
+templates_path = ["_templates"]
 autosummary_generate = True
 # the docstrings say more of a type than a signature has room for
 autodoc_typehints = "none"
+
+
+
+def own_methods(module, name):
+    """Public methods of a class that this package has written, sorted."""
+    found = inspect.getmembers(
+        getattr(importlib.import_module(module), name), inspect.isroutine
+    )
+    return [
+        method
+        for method, function in found
+        if not method.startswith("_")
+        and getattr(inspect.unwrap(function), "__module__", "").startswith("skglmm")
+    ]
+
+
+autosummary_context = {"own_methods": own_methods}
+# the function in it is no part of what decides whether pages are new
+suppress_warnings = ["config.cache"]
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 intersphinx_mapping = {
