@@ -5,8 +5,12 @@ With ``-t offline`` links to other projects' pages are left out, and nothing is 
 
 import importlib
 import inspect
+import sys
+from pathlib import Path
 
 from skglmm import __version__
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "skglmm"
 author = "the skglmm developers"
@@ -17,7 +21,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.intersphinx",
-    "sphinx.ext.mathjax",
+    "mathml",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
@@ -27,7 +31,6 @@ templates_path = ["_templates"]
 autosummary_generate = True
 # the docstrings say more of a type than a signature has room for
 autodoc_typehints = "none"
-
 
 
 def own_methods(module, name):
@@ -67,6 +70,14 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
 }
 
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = f"skglmm {release}"
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    # a page of the reference is as wide as its examples
+    "secondary_sidebar_items": {"generated/**": []},
+}
+html_static_path = ["_static"]
+html_css_files = ["skglmm.css"]

@@ -92,9 +92,7 @@ class ConvergenceDisplay:
         if n == 2:
             for name, values in variances.items():
                 label = name if isinstance(name, str) else ": ".join(map(str, name))
-                axes[1].plot(
-                    variances.index, np.sqrt(values), **options, label=label
-                )
+                axes[1].plot(variances.index, np.sqrt(values), **options, label=label)
             axes[1].set_ylim(bottom=0.0)
             axes[1].set_ylabel("standard deviation")
             axes[1].legend(frameon=False, fontsize=9)

@@ -88,7 +88,12 @@ class ProfileDisplay:
         display : ProfileDisplay
         """
         profiles = profile(
-            model, X, y, sample_weight=sample_weight, groups=groups, parameters=parameters
+            model,
+            X,
+            y,
+            sample_weight=sample_weight,
+            groups=groups,
+            parameters=parameters,
         )
         return cls(profiles).plot(ax=ax, **line_options)
 

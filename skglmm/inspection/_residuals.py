@@ -126,9 +126,7 @@ class ResidualsDisplay:
             factor = choose_factor(model, factor)
             codes = codes_of(model, X, factor, groups)
         fitted = model.linear_predictor(X, groups=groups)
-        display = cls(
-            np.asarray(found), fitted, kind=kind, codes=codes, factor=factor
-        )
+        display = cls(np.asarray(found), fitted, kind=kind, codes=codes, factor=factor)
         return display.plot(views=views, ax=ax, **scatter_options)
 
     def plot(
