@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from skglmm._base import BaseMixedModel
+from skglmm._covariances import COVARIANCES
 
 
 def parameters_of(model: BaseMixedModel) -> pd.Series:
@@ -29,7 +30,7 @@ def parameters_of(model: BaseMixedModel) -> pd.Series:
         sd = np.sqrt(np.maximum(np.diag(sigma), 0.0))
         for effect, value in zip(term.effects, sd, strict=True):
             found[term.name, effect] = value
-        if term.covariance != "full":
+        if not COVARIANCES[term.covariance].correlates:
             continue
         for i, j in zip(*np.triu_indices(len(sd), 1), strict=True):
             scale = sd[i] * sd[j]
