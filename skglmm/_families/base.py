@@ -3,6 +3,12 @@
 import copy
 
 import numpy as np
+from scipy.special import ndtri
+
+# Samples that a response is ranked among where its distribution is not known, and
+# probabilities that have a finite normal score.
+_SAMPLES = 1000
+_LEAST, _MOST = 1e-300, 1.0 - 2.0**-53
 
 
 class Family:
@@ -143,12 +149,47 @@ class Family:
         """Quantile of a new observation, for a probability that all rows share."""
         raise NotImplementedError
 
+    def normal_scores(self, y, eta, variance, size, random):
+        """Normal scores of observations, independent of eta if the model is right.
+
+        The quantile of the standard normal distribution at P(Y < y) + u P(Y = y), u
+        uniform between 0 and 1. The base knows the distribution by its samples: the
+        rank of y among them, u between its ties.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n,)
+            In the units of `integrated_mean`.
+        eta, variance : ndarray of shape (n,)
+            Mean and variance of the linear predictor.
+        size : ndarray of shape (n,) or None
+        random : RandomState
+
+        Returns
+        -------
+        scores : ndarray of shape (n,)
+        """
+        below, equal = np.zeros(len(y)), np.ones(len(y))
+        for _ in range(_SAMPLES):
+            eta_drawn = eta + np.sqrt(variance) * random.standard_normal(len(y))
+            drawn = self.sample(eta_drawn, size, random)
+            below += drawn < y
+            equal += drawn == y
+        u = random.uniform(size=len(y))
+        return ndtri(np.clip((below + u * equal) / (_SAMPLES + 1), _LEAST, _MOST))
+
     def sample(self, eta, size, random):
         """Observations where the linear predictor is known, in the shape of `eta`.
 
         `random` is a RandomState, and `size` broadcasts with `eta`.
         """
         raise NotImplementedError
+
+
+def between(below, upto, random):
+    """Normal scores of uniform draws between the probabilities `below` and `upto`."""
+    u = random.uniform(size=len(below))
+    return ndtri(np.clip(below + u * np.maximum(upto - below, 0.0), _LEAST, _MOST))
 
 
 def _number(value):

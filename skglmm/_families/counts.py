@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.special import xlogy
 
-from skglmm._families.base import Family, _number
-from skglmm._families.mixed_counts import Counts, quantile
+from skglmm._families.base import Family, _number, between
+from skglmm._families.mixed_counts import Counts, probabilities, quantile
 
 # Above this NumPy draws no Poisson variables.
 LARGEST_MEAN = 9e18
@@ -65,6 +65,10 @@ class Poisson(Family):
     def quantile(self, probability, eta, variance, size):
         """That of a Poisson variable with lognormal mean."""
         return quantile(Counts(), probability, eta, variance)
+
+    def normal_scores(self, y, eta, variance, size, random):
+        """Those of Poisson variables with lognormal mean."""
+        return between(*probabilities(Counts(), y, eta, variance), random)
 
     def sample(self, eta, size, random):
         """Poisson variables."""

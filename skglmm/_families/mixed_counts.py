@@ -262,6 +262,37 @@ def distribution(kind, k, eta, variance):
     return np.clip(out, 0.0, 1.0)
 
 
+def probabilities(kind, y, eta, variance):
+    """P(Y < y) and P(Y <= y).
+
+    Parameters
+    ----------
+    kind : Counts, NegativeCounts or Successes
+    y : ndarray of shape (n,)
+        At least zero, and at most the number of trials.
+    eta, variance : ndarray of shape (n,)
+        Mean and variance of the linear predictor.
+
+    Returns
+    -------
+    below, upto : ndarray of shape (n,)
+        Equal where y is no whole number.
+    """
+
+    def at(k):
+        out = np.where(k < 0.0, 0.0, 1.0)
+        inside = k >= 0.0
+        if kind.n is not None:
+            inside &= k < kind.n
+        here = np.flatnonzero(inside)
+        if len(here):
+            part = kind.rows(here)
+            out[here] = distribution(part, k[here], eta[here], variance[here])
+        return out
+
+    return at(np.ceil(y) - 1.0), at(np.floor(y))
+
+
 def quantile(kind, probability, eta, variance):
     """Smallest k with P(Y <= k) >= probability.
 

@@ -40,6 +40,15 @@ class Gaussian(Family):
         """That of a normal variable."""
         return eta + ndtri(probability) * np.sqrt(variance + size)
 
+    def normal_scores(self, y, eta, variance, size, random):
+        """Distances from the mean in standard deviations."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (y - eta) / np.sqrt(variance + size)
+
+    def deviance(self, y, mean, trials):
+        """Unit deviances (y - mu)^2, in the square of the unit of y."""
+        return (y - mean) ** 2
+
     def sample(self, eta, size, random):
         """Normal variables."""
         return eta + np.sqrt(size) * random.standard_normal(eta.shape)

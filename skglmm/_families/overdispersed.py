@@ -3,8 +3,9 @@
 import numpy as np
 from scipy.special import xlogy
 
+from skglmm._families.base import between
 from skglmm._families.counts import LARGEST_MEAN, Poisson
-from skglmm._families.mixed_counts import NegativeCounts, quantile
+from skglmm._families.mixed_counts import NegativeCounts, probabilities, quantile
 
 # Sizes that a search begins from.
 _LEAST, _MOST = 0.1, 100.0
@@ -45,6 +46,11 @@ class NegativeBinomial(Poisson):
     def quantile(self, probability, eta, variance, size):
         """That of a negative binomial variable with lognormal mean."""
         return quantile(NegativeCounts(self._size), probability, eta, variance)
+
+    def normal_scores(self, y, eta, variance, size, random):
+        """Those of negative binomial variables with lognormal mean."""
+        kind = NegativeCounts(self._size)
+        return between(*probabilities(kind, y, eta, variance), random)
 
     def sample(self, eta, size, random):
         """Poisson variables whose means are gamma variables."""

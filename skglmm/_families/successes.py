@@ -3,8 +3,13 @@
 import numpy as np
 from scipy.special import expit, log_expit, xlogy
 
-from skglmm._families.base import Family, _number
-from skglmm._families.mixed_counts import Successes, logistic_moments, quantile
+from skglmm._families.base import Family, _number, between
+from skglmm._families.mixed_counts import (
+    Successes,
+    logistic_moments,
+    probabilities,
+    quantile,
+)
 
 _LEAST_PROBABILITY = 1e-300
 
@@ -71,6 +76,12 @@ class Binomial(Family):
     def quantile(self, probability, eta, variance, size):
         """That of the share of successes, whose logit is normal in the mean."""
         return quantile(Successes(size), probability, eta, variance) / size
+
+    def normal_scores(self, y, eta, variance, size, random):
+        """Those of shares of successes, whose logit is normal in the mean."""
+        successes = np.rint(y * size)
+        pair = probabilities(Successes(size), successes, eta, variance)
+        return between(*pair, random)
 
     def sample(self, eta, size, random):
         """Shares of successes among the trials."""

@@ -3,15 +3,19 @@
 from skglmm.inference._coefficients import coefficients
 from skglmm.inference._compare import compare
 from skglmm.inference._contrasts import contrasts
+from skglmm.inference._diagnostics import diagnostics
 from skglmm.inference._marginal import marginal_means
 from skglmm.inference._random import random_effects_tests
+from skglmm.inference._residuals import residuals
 from skglmm.inference._term_tests import term_tests
 
 __all__ = [
     "coefficients",
     "compare",
     "contrasts",
+    "diagnostics",
     "marginal_means",
     "random_effects_tests",
+    "residuals",
     "term_tests",
 ]
