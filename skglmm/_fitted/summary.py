@@ -5,6 +5,7 @@ from html import escape
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skglmm._covariances import COVARIANCES
@@ -14,13 +15,41 @@ _DIGITS = 4
 _WIDEST = 10
 _FAR = 1e6
 _ROWS_IN_NOTEBOOK = 20
+_TESTS = ["estimate", "std_error", "df", "statistic", "p_value"]
+_OF_REML = "(REML: to be compared between models of the same fixed columns only)"
+# What is written of a p-value below it.
+_LEAST_P = 1e-4
 
 
 class SummaryMixin:
     """A fitted model's `summary`, and its components in a notebook."""
 
-    def summary(self) -> "Summary":
+    def summary(
+        self,
+        X: ArrayLike | None = None,
+        y: ArrayLike | None = None,
+        *,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        df: str = "satterthwaite",
+    ) -> "Summary":
         r"""Estimates, likelihood and shares of variance at a glance.
+
+        A model does not keep its rows. Handed over, they make tests of the fixed
+        effects (`skglmm.inference.coefficients`).
+
+        Parameters
+        ----------
+        X : dataframe or array-like of shape (n_samples, n_features), default=None
+            Columns of the fit.
+        y : array-like of shape (n_samples,), default=None
+            Target values of the fit.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Frequencies of the fit.
+        groups : array-like or dataframe of shape (n_samples, n_factors), default=None
+            Group labels, for a model that was fitted with ``fit(groups=)``.
+        df : {"satterthwaite", "kenward-roger", "normal"}, default="satterthwaite"
+            Degrees of freedom of the tests, and with ``"kenward-roger"`` their errors.
 
         Returns
         -------
@@ -28,7 +57,8 @@ class SummaryMixin:
             Prints as text, shows as tables in a notebook, and holds the numbers:
 
             ``to_frame()``
-                The fixed effects: ``estimate``, ``std_error`` and ``z_value``.
+                The fixed effects: ``estimate``, ``std_error`` and ``z_value``; with X
+                and y ``df``, ``statistic`` and ``p_value`` in the place of the last.
             ``variance_components``
                 As `variance_components_`.
             ``variance_partition``
@@ -43,6 +73,8 @@ class SummaryMixin:
         ------
         NotFittedError
             If the model has not been fitted.
+        ValueError
+            If one of X and y is missing, or if they are not the rows of the fit.
 
         Notes
         -----
@@ -88,11 +120,26 @@ class SummaryMixin:
         >>> summary.to_frame().round(2)
                    estimate  std_error  z_value
         Intercept    1527.5      19.38     78.8
+        >>> model = MixedLinearRegressor(groups="Batch").fit(X, y)
+        >>> model.summary(X, y).to_frame().round(2)
+                   estimate  std_error   df  statistic  p_value
+        Intercept    1527.5      19.38  5.0       78.8      0.0
         """
         check_is_fitted(self)
-        return self._summarized()
+        if (X is None) != (y is None):
+            raise ValueError(
+                "summary needs both X and y for tests of the fixed effects, or neither."
+            )
+        tests = None
+        if X is not None:
+            # what only tests need is not loaded to print estimates
+            from skglmm.inference import coefficients
 
-    def _summarized(self):
+            about = {"sample_weight": sample_weight, "groups": groups}
+            tests = coefficients(self, X, y, **about, df=df)
+        return self._summarized(tests)
+
+    def _summarized(self, tests=None):
         family = family_of(self)
         return Summary(
             estimator=type(self).__name__,
@@ -105,7 +152,9 @@ class SummaryMixin:
             bic=self.bic_,
             n_rows=self._fitted.facts.n_rows,
             n_levels=self._n_levels(),
-            fixed_effects=_with_z_value(self.fixed_effects_),
+            fixed_effects=(
+                _with_z_value(self.fixed_effects_) if tests is None else tests[_TESTS]
+            ),
             variance_components=self.variance_components_,
             variance_partition=self._variance_partition(),
             overdispersion=self._overdispersion(),
@@ -214,7 +263,8 @@ class Summary:
     n_levels : dict
         For each factor its number of levels.
     fixed_effects : DataFrame
-        ``estimate``, ``std_error`` and their ratio ``z_value``.
+        ``estimate``, ``std_error`` and their ratio ``z_value``; or, of a summary with
+        tests, ``df``, ``statistic`` and ``p_value`` in its place.
     variance_components : DataFrame
         Variances, standard deviations and correlations by (group, effect).
     variance_partition : Series
@@ -286,7 +336,8 @@ class Summary:
         Returns
         -------
         fixed_effects : DataFrame
-            Columns ``estimate``, ``std_error`` and ``z_value``.
+            Columns ``estimate``, ``std_error`` and ``z_value``; with tests
+            ``estimate``, ``std_error``, ``df``, ``statistic`` and ``p_value``.
         """
         return self.fixed_effects.copy()
 
@@ -320,10 +371,12 @@ class Summary:
         yield f"Solver: {self.solver}; likelihood: {method}"
 
     def _blocks(self):
+        restricted = self.log_likelihood_method == "restricted"
         yield _Block(
             None,
             ["AIC", "BIC", "log-likelihood"],
             [[f"{value:.2f}" for value in (self.aic, self.bic, self.log_likelihood)]],
+            foot=_OF_REML if restricted else None,
         )
         yield self._random_block()
         yield self._fixed_block()
@@ -360,19 +413,18 @@ class Summary:
         frame = self.fixed_effects.iloc[:n_shown]
         if not len(frame):
             return _Block("No fixed effects.", [], [])
-        estimate, error, ratio = frame.to_numpy().T
+        estimate, error = frame.iloc[:, :2].to_numpy().T
         scale = error if np.isfinite(error).any() else estimate
-        rows = zip(
-            map(str, frame.index),
-            _aligned(estimate, scale),
-            _aligned(error),
-            [f"{z:.3f}" if abs(z) < _FAR else f"{z:.{_DIGITS}g}" for z in ratio],
-            strict=True,
-        )
+        columns = {
+            "": map(str, frame.index),
+            "Estimate": _aligned(estimate, scale),
+            "Std. Error": _aligned(error),
+            **_test_cells(frame),
+        }
         more = len(self.fixed_effects) - len(frame)
         foot = f"and {more} more" if more else None
-        header = ["", "Estimate", "Std. Error", "z value"]
-        return _Block("Fixed effects:", header, [*map(list, rows)], 1, foot)
+        rows = map(list, zip(*columns.values(), strict=True))
+        return _Block("Fixed effects:", list(columns), [*rows], 1, foot)
 
 
 @dataclass(frozen=True)
@@ -416,6 +468,26 @@ class _Block:
             f"<{tag}>{escape(cell)}</{tag}>"
             for tag, cell in zip(tags, row, strict=True)
         )
+
+
+def _test_cells(frame):
+    """Columns of text behind the estimates and errors of fixed effects."""
+
+    def ratios(values):
+        return [f"{z:.3f}" if abs(z) < _FAR else f"{z:.{_DIGITS}g}" for z in values]
+
+    if "p_value" not in frame:
+        return {"z value": ratios(frame["z_value"])}
+    least = f"<{_LEAST_P:.4f}"
+    p_values = [least if p < _LEAST_P else f"{p:.4f}" for p in frame["p_value"]]
+    if np.isfinite(frame["df"]).any():
+        n_df = [f"{n:.1f}" for n in frame["df"]]
+        return {
+            "df": n_df,
+            "t value": ratios(frame["statistic"]),
+            "p value": p_values,
+        }
+    return {"z value": ratios(frame["statistic"]), "p value": p_values}
 
 
 def _notes_html(notes):

@@ -136,7 +136,7 @@ def diagnostics(
     with threads_for(X):
         found = observed(model, X, y, sample_weight, groups, "conditional")
         rows = _counted(sample_weight, X, found)
-        eta, effects = drawn(found.rows, random)
+        eta, effects = drawn(found, random)
         y, eta, trials = found.y[rows], eta[rows], found.trials[rows]
         size = None if found.size is None else found.size[rows]
         family, checks = found.family, []

@@ -93,9 +93,10 @@ def residuals(
     posterior, the same for all rows. If the model is right, y and this draw have the
     joint distribution of y and the effects, so that residuals are independent and
     standard normal given the draw, exactly so at the true variances [2]_. Several
-    factors are drawn as if independent of each other given the data and the fixed
-    effects. Another `random_state` gives other residuals: what is seen with each of
-    several is there.
+    factors depend on each other given the data: they are drawn together, by one
+    solution of the system of all effects with perturbed responses and priors [3]_.
+    Another `random_state` gives other residuals: what is seen with each of several is
+    there.
 
     At ``level="population"`` the probabilities have the effects integrated over their
     estimated distribution, with an error of about 1e-8. Such residuals are standard
@@ -108,6 +109,8 @@ def residuals(
     .. [2] Waagepetersen, R. (2006). A simulation-based goodness-of-fit test for random
        effects in generalized linear mixed models. Scandinavian Journal of Statistics
        33, 721-731.
+    .. [3] Papandreou, G. and Yuille, A. (2010). Gaussian sampling by local
+       perturbations. Advances in Neural Information Processing Systems 23.
 
     Examples
     --------
@@ -152,7 +155,7 @@ def _quantile(found, level, random):
     if level == "population":
         eta, variance, _ = _moments(found, level)
     else:
-        eta, _ = drawn(found.rows, random)
+        eta, _ = drawn(found, random)
         variance = np.zeros(len(eta))
     return found.family.normal_scores(found.y, eta, variance, found.size, random)
 
