@@ -262,6 +262,52 @@ def test_text_has_the_lines_of_lme4s_summary():
     assert ["0.722", "0.279", "0.799"] in shown
 
 
+def test_rows_of_the_fit_give_the_tests_of_lmertest():
+    # summary(lmer(Reaction ~ Days + (Days | Subject), sleepstudy)) of lmerTest
+    model, X, y = sleepstudy(random_slopes=["Days"])
+    summary = model.fit(X, y).summary(X, y)
+    frame = summary.to_frame()
+    assert list(frame) == ["estimate", "std_error", "df", "statistic", "p_value"]
+    np.testing.assert_allclose(frame["df"], [17.0, 17.0], atol=5e-3)
+    np.testing.assert_allclose(frame["statistic"], [36.838, 6.771], atol=6e-4)
+    np.testing.assert_allclose(frame["p_value"]["Days"], 3.26e-6, rtol=2e-3)
+    shown = [line.split() for line in str(summary).splitlines()]
+    head = ["Estimate", "Std.", "Error", "df", "t", "value", "p", "value"]
+    assert head in shown
+    assert ["Days", "10.467", "1.546", "17.0", "6.771", "<0.0001"] in shown
+    page = summary._repr_html_()
+    assert "<th>p value</th>" in page
+    assert "&lt;0.0001" in page
+    normal = model.summary(X, y, df="normal")
+    assert ["Days", "10.467", "1.546", "6.771", "<0.0001"] in [
+        line.split() for line in str(normal).splitlines()
+    ]
+    with pytest.raises(ValueError, match="both X and y"):
+        model.summary(X)
+    with pytest.raises(ValueError, match="not the rows"):
+        model.summary(X[:-1], y[:-1])
+
+
+def test_a_summary_of_counts_with_tests_has_z_and_p():
+    # glmer(TICKS ~ ...) prints z and Pr(>|z|), and no degrees of freedom
+    model, X, y = grouse(["height", "BROOD"], groups="BROOD")
+    text = str(model.fit(X, y).summary(X, y))
+    frame = model.summary(X, y).to_frame()
+    ratio = frame["estimate"] / frame["std_error"]
+    np.testing.assert_allclose(frame["statistic"], ratio)
+    assert np.isinf(frame["df"]).all()
+    assert "z value  p value" in text
+    assert " df " not in text
+
+
+def test_reml_says_what_its_likelihood_compares():
+    line = "(REML: to be compared between models of the same fixed columns only)"
+    for name, said in (("restricted", True), ("full likelihood", False)):
+        summary = fitted(name).summary()
+        assert (line in str(summary).splitlines()) == said
+        assert (line in summary._repr_html_()) == said
+
+
 def test_text_says_who_fitted_and_how():
     heads = {name: str(fitted(name).summary()).splitlines()[:3] for name in LME4}
     assert heads["restricted"][:2] == [

@@ -251,7 +251,9 @@ def _effects(model, effects):
             check = f"normality({term.name}, {name})"
             values = values[:_MOST_LEVELS]
             if len(values) < _LEAST_LEVELS or not variance > 0.0:
-                why = "no variance" if len(values) >= _LEAST_LEVELS else "too few levels"
+                why = (
+                    "no variance" if len(values) >= _LEAST_LEVELS else "too few levels"
+                )
                 yield check, np.nan, np.nan, f"{why}: nothing to check"
                 continue
             found = shapiro(values)
