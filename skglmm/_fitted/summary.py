@@ -65,7 +65,8 @@ class SummaryMixin:
                 Series: the variances of the linear predictor that belong to the fixed
                 effects and to each factor, and the residual one.
             ``icc``, ``r2_marginal``, ``r2_conditional``
-                Intraclass correlation and shares of explained variance, below.
+                Intraclass correlation and shares of explained variance, as
+                `Summary` defines them.
             ``log_likelihood``, ``aic``, ``bic``, ``n_rows``, ``n_levels``, ``notes``
                 What else is printed.
 
@@ -75,39 +76,6 @@ class SummaryMixin:
             If the model has not been fitted.
         ValueError
             If one of X and y is missing, or if they are not the rows of the fit.
-
-        Notes
-        -----
-        With :math:`\sigma_f^2` the variance of :math:`x_i^\top\beta` over the rows (a
-        row of several trials counts once),
-        :math:`\sigma_r^2 = \operatorname{tr}(Z_r \Sigma_r Z_r^\top) / n` the mean
-        variance of a factor's effects [1]_ and
-        :math:`\sigma_\varepsilon^2` the residual variance,
-
-        .. math::
-
-            R^2_\text{marginal} &= \sigma_f^2 /
-                (\sigma_f^2 + \sum_r \sigma_r^2 + \sigma_\varepsilon^2), \\
-            R^2_\text{conditional} &= (\sigma_f^2 + \sum_r \sigma_r^2) /
-                (\sigma_f^2 + \sum_r \sigma_r^2 + \sigma_\varepsilon^2), \\
-            \text{ICC} &= \sum_r \sigma_r^2 /
-                (\sum_r \sigma_r^2 + \sigma_\varepsilon^2).
-
-        For counts and proportions, :math:`\sigma_\varepsilon^2` is that of the
-        distribution on the scale of the linear predictor [2]_:
-        :math:`\log(1 + 1/\lambda)` with the log link, where :math:`\lambda` is the mean
-        of the counts, and :math:`\pi^2/3` with the logit link. A factor with one level
-        a row describes overdispersion; its variance counts as residual. Offsets belong
-        to neither side. Without groups the ICC is NaN.
-
-        References
-        ----------
-        .. [1] Johnson, P. C. D. (2014). Extension of Nakagawa and Schielzeth's R2 GLMM
-           to random slopes models. Methods in Ecology and Evolution 5, 944-946.
-        .. [2] Nakagawa, S., Johnson, P. C. D. and Schielzeth, H. (2017). The
-           coefficient of determination R2 and intra-class correlation coefficient from
-           generalized linear mixed-effects models revisited and expanded. Journal of
-           the Royal Society Interface 14, 20170213.
 
         Examples
         --------
@@ -243,10 +211,10 @@ class SummaryMixin:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Summary:
-    """Numbers of a fitted model, laid out for reading.
+    r"""Numbers of a fitted model, laid out for reading.
 
-    It is made by the ``summary`` method of a fitted model, which says how the shares
-    of variance are defined. It prints as text and shows as tables in a notebook.
+    It is made by the ``summary`` method of a fitted model. It prints as text and shows
+    as tables in a notebook.
 
     Attributes
     ----------
@@ -278,6 +246,39 @@ class Summary:
         What is modelled, for a classifier.
     uncorrelated : tuple
         Factors whose effects are uncorrelated by assumption.
+
+    Notes
+    -----
+    With :math:`\sigma_f^2` the variance of :math:`x_i^\top\beta` over the rows (a
+    row of several trials counts once),
+    :math:`\sigma_r^2 = \operatorname{tr}(Z_r \Sigma_r Z_r^\top) / n` the mean
+    variance of a factor's effects [1]_ and
+    :math:`\sigma_\varepsilon^2` the residual variance,
+
+    .. math::
+
+        R^2_\text{marginal} &= \sigma_f^2 /
+            (\sigma_f^2 + \sum_r \sigma_r^2 + \sigma_\varepsilon^2), \\
+        R^2_\text{conditional} &= (\sigma_f^2 + \sum_r \sigma_r^2) /
+            (\sigma_f^2 + \sum_r \sigma_r^2 + \sigma_\varepsilon^2), \\
+        \text{ICC} &= \sum_r \sigma_r^2 /
+            (\sum_r \sigma_r^2 + \sigma_\varepsilon^2).
+
+    For counts and proportions, :math:`\sigma_\varepsilon^2` is that of the
+    distribution on the scale of the linear predictor [2]_:
+    :math:`\log(1 + 1/\lambda)` with the log link, where :math:`\lambda` is the mean
+    of the counts, and :math:`\pi^2/3` with the logit link. A factor with one level
+    a row describes overdispersion; its variance counts as residual. Offsets belong
+    to neither side. Without groups the ICC is NaN.
+
+    References
+    ----------
+    .. [1] Johnson, P. C. D. (2014). Extension of Nakagawa and Schielzeth's R2 GLMM
+       to random slopes models. Methods in Ecology and Evolution 5, 944-946.
+    .. [2] Nakagawa, S., Johnson, P. C. D. and Schielzeth, H. (2017). The
+       coefficient of determination R2 and intra-class correlation coefficient from
+       generalized linear mixed-effects models revisited and expanded. Journal of
+       the Royal Society Interface 14, 20170213.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The rows of a fit with random effects drawn from their posterior."""
+"""The rows of a fit, and all effects drawn from their posterior."""
 
 from dataclasses import dataclass, replace
 
@@ -129,8 +129,8 @@ def _jointly(found, errors, random):
     With A the columns of all effects, spherical, times the square roots of the rows'
     information, and D their prior precision (0 or 1), the posterior has the precision
     A'A + D, and (A'A + D)^-1 (A'e + D^(1/2) f) has its covariance for standard normal e
-    and f. The information of a row is averaged over its linear predictor, whose variance
-    comes from other draws.
+    and f. The information of a row is averaged over its linear predictor, whose
+    variance comes from other draws.
     """
     rows, family, columns = found.rows, found.family, [sparse.csr_array(errors)]
     roots = [root(effects.prior[None])[0] for effects in rows.effects]
@@ -156,7 +156,7 @@ def _jointly(found, errors, random):
 
 
 def _spread(effects, half):
-    """Columns (n, n_levels q) of a factor's spherical effects; none of unseen levels."""
+    """Columns (n, n_levels q) of a factor's spherical effects, 0 of unseen levels."""
     n, q = len(effects.codes), len(half)
     z = np.ones((n, 1)) if effects.z is None else effects.z
     values = (z @ half) * (effects.codes >= 0)[:, None]

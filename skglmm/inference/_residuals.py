@@ -124,7 +124,7 @@ def residuals(
     (403,)
     >>> pearson = residuals(model, X, y, "pearson")
     >>> print(pearson.name, pearson.round(2).tolist()[:3])
-    pearson [-0.63, -0.63, -0.63]
+    pearson [-0.58, -0.58, -0.67]
     """
     with threads_for(X):
         found = observed(model, X, y, sample_weight, groups, level)
