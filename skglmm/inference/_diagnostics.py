@@ -99,9 +99,9 @@ def diagnostics(
     with the estimated covariance, and given b the rows of y are independent with known
     distributions [1]_. So responses that are simulated given the same b are as good
     as y, and p-values are uniform, but for the estimation of variances and dispersion,
-    which makes them a little too large, and for the posterior of counts and proportions,
-    which is approximated by a normal one. Effects at their posterior means, or
-    simulated anew for each data set, would not do: the first have seen y, the
+    which makes them a little too large, and for the posterior of counts and
+    proportions, which is approximated by a normal one. Effects at their posterior
+    means, or simulated anew for each data set, would not do: the first have seen y, the
     second hide what is wrong within levels behind the variance between them.
 
     P-values of dispersion and zeros count simulated data sets on the nearer side and
