@@ -13,7 +13,12 @@ from sklearn.utils import check_random_state
 
 from skglmm._covariances import NAMES
 from skglmm._families import FAMILIES
-from skglmm._fitted.attributes import attributes, components_frame, user_solution
+from skglmm._fitted.attributes import (
+    attributes,
+    components_frame,
+    history_frame,
+    user_solution,
+)
 from skglmm._fitted.persistence import PersistenceMixin
 from skglmm._fitted.predictor import PredictorMixin
 from skglmm._fitted.report import report
@@ -365,6 +370,15 @@ class BaseMixedModel(
             )
         names = self.fixed_effects_.index
         return pd.DataFrame(self._fitted.coef_covariance, names, names)
+
+    @property
+    def history_(self) -> pd.DataFrame:
+        """Objective at each step of the solver, and variances where it keeps them."""
+        if "_fitted" not in vars(self):
+            raise AttributeError(
+                f"This {type(self).__name__} is not fitted: it has no history_ yet."
+            )
+        return history_frame(self._fitted, self.variance_components_)
 
     @property
     def variance_components_(self) -> pd.DataFrame:

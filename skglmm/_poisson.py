@@ -119,8 +119,12 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         `fixed_effects` alternations.
     singular_ : bool
         Whether a covariance is estimated as singular, for example a variance as zero.
-    history_ : ndarray of shape (`n_iter_`,)
-        Objective (-2 ELBO or -2 log-likelihood) at each evaluation.
+    history_ : DataFrame
+        The ``objective`` (-2 ELBO or -2 log-likelihood) at each
+        evaluation, the ``step``, from 1 on; NaN where a fixed point has none. After
+        ``solver="mackay"``, and ``"mcem"`` for counts and proportions, also
+        ``variance(group, effect)`` for each effect and ``variance(residual)``, NaN
+        where a gradient has finished the fit.
     solver_ : BaseSolver
         The solver that was used.
     timings_ : dict of float

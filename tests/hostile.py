@@ -200,9 +200,10 @@ def _check_attributes(model, text):
     gone = error.isna().to_numpy()
     named = [name in text for name in error.index[gone]]
     demand(all(named), f"std_error is NaN for {list(error.index[gone])}: {text!r}")
+    frames["objective"] = model.history_["objective"].iloc[-1:]
     frames["std_error"] = error[~gone]
     frames["components"] = model.variance_components_[["variance", "std"]]
-    names = ["log_likelihood_", "aic_", "bic_", "elbo_", "noise_variance_", "history_"]
+    names = ["log_likelihood_", "aic_", "bic_", "elbo_", "noise_variance_"]
     names += ["intercept_", "coef_"]
     if hasattr(model, "missing_information_"):
         names = [n for n in names if n not in ("log_likelihood_", "aic_", "bic_")]

@@ -276,7 +276,7 @@ def test_xla_compiles_a_minimisation_as_a_whole_and_finds_lme4s_likelihood():
     model = MixedLinearRegressor(reml=True, solver=Spy(), **parameters)
     model.fit(data[oracles.model_columns(ref)], data["y"])
     # of the columns' scale, which the objective does not know
-    constant = model.log_likelihood_ + 0.5 * model.history_[-1]
+    constant = model.log_likelihood_ + 0.5 * model.history_["objective"].iloc[-1]
     with open_objective(problems[0], "cpu") as (run, objective):
         whole = tf.function(
             functools.partial(linear._solve, run.structure),

@@ -286,9 +286,10 @@ def test_a_network_finds_the_curve_and_the_variances(curved, fitted):
 
 
 def test_the_objective_falls_and_its_least_value_is_kept(fitted):
-    assert fitted.history_[0] > fitted.history_.min()
-    assert_allclose(-2.0 * fitted.log_likelihood_, fitted.history_.min())
-    assert fitted.n_iter_ == len(fitted.history_)
+    history = fitted.history_["objective"]
+    assert history.iloc[0] > history.min()
+    assert_allclose(-2.0 * fitted.log_likelihood_, history.min())
+    assert fitted.n_iter_ == len(history)
 
 
 def test_effects_are_residuals_shrunk_by_the_two_variances(curved):

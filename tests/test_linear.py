@@ -103,11 +103,13 @@ def test_sleepstudy_has_the_published_numbers(sleep):
 
 
 def test_the_history_descends_to_minus_twice_the_log_likelihood(model, data):
-    assert model.history_.shape == (model.n_iter_,)
-    assert np.all(np.diff(model.history_) <= 0)
+    assert list(model.history_.index) == [*range(1, model.n_iter_ + 1)]
+    assert np.all(np.diff(model.history_["objective"]) <= 0)
     assert model.n_iter_ < 20
     ml = clone(model).set_params(reml=False).fit(*data)
-    assert ml.history_[-1] == pytest.approx(-2 * ml.log_likelihood_, abs=1e-6)
+    assert ml.history_["objective"].iloc[-1] == pytest.approx(
+        -2 * ml.log_likelihood_, abs=1e-6
+    )
     assert (model.log_likelihood_method_, ml.log_likelihood_method_) == (
         "restricted",
         "exact",
@@ -291,7 +293,8 @@ def test_a_warm_start_begins_where_the_last_fit_ended(data, covariance, reml):
     assert warm.log_likelihood_ == pytest.approx(cold.log_likelihood_, abs=1e-6)
     assert_allclose(warm.fixed_effects_, cold.fixed_effects_, rtol=1e-4)
     # the first objective is the old optimum, not that of a cold start
-    assert warm.history_[0] == pytest.approx(cold.history_[-1], abs=0.01)
+    first, last = (m.history_["objective"] for m in (warm, cold))
+    assert first.iloc[0] == pytest.approx(last.iloc[-1], abs=0.01)
 
 
 def test_a_warm_start_may_meet_other_data_and_other_effects(data):

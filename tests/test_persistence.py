@@ -306,7 +306,7 @@ def test_the_size_depends_on_the_levels_and_not_on_the_rows():
     def size(repeats):
         rows = np.tile(np.arange(len(y)), repeats)
         model.fit(X.iloc[rows], y.iloc[rows] + rng.normal(size=len(rows)))
-        return len(pickle.dumps(model)) - model.history_.nbytes
+        return len(pickle.dumps(model)) - model._fitted.objective.nbytes
 
     assert size(10) == pytest.approx(size(1), abs=10)
 

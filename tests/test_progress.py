@@ -192,7 +192,7 @@ def test_a_terminal_has_a_bar_that_ends_at_the_optimum(outcomes, eager_bars, cap
     assert "MixedLogisticRegressor: estimating" in shown
     shown = shown[: shown.index("MixedLogisticRegressor: storing")]
     value = re.findall(r"objective (-?[\d.]+)", shown)[-1]
-    assert float(value) == pytest.approx(model.history_.min(), abs=0.005)
+    assert float(value) == pytest.approx(model.history_["objective"].min(), abs=0.005)
     assert int(re.findall(r": (\d+) steps \[", shown)[-1]) == model.n_iter_
     assert capsys.readouterr().out == ""
 

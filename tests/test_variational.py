@@ -371,7 +371,7 @@ def test_more_nodes_than_are_chosen_change_nothing_that_matters():
 
 def test_the_history_falls_to_the_bound():
     model = crossed("full")
-    history = model.history_
+    history = model.history_["objective"].to_numpy()
     assert len(history) == model.n_iter_
     assert (np.diff(history) <= 0).all()
     assert history[-1] == pytest.approx(-2 * model.elbo_, abs=1e-4)

@@ -90,7 +90,22 @@ def attributes(
         column_model=column_model and tuple(column_model),
         parameters=solution.parameters if family.parameter_names else None,
         categories=inputs.categories,
+        objective=solution.history,
+        path=_path(working, solution),
     )
+
+
+def _path(working, solution):
+    """Variances (n_kept, n_variances) at the steps of the solver, if it kept them."""
+    if solution.path is None or len(solution.path[0]) > len(solution.history):
+        return None
+    found = [
+        np.diagonal(recoding @ path @ recoding.T, axis1=1, axis2=2)
+        for recoding, path in zip(working.recodings, solution.path, strict=True)
+    ]
+    if solution.noise_path is not None:
+        found.append(solution.noise_path[:, None])
+    return np.hstack(found)
 
 
 def _fixed(inputs, estimate, solution, half, fit_intercept):
@@ -171,7 +186,6 @@ def likelihood(working, estimate, solution, family):
         "aic_": float(2 * n_parameters - 2 * log_likelihood),
         "bic_": float(np.log(total) * n_parameters - 2 * log_likelihood),
         "n_iter_": solution.n_iter,
-        "history_": solution.history,
         "singular_": bool(solution.singular),
     }
     if family.parameter_names:
@@ -266,6 +280,28 @@ def _index(names):
 @functools.lru_cache(maxsize=16)
 def _kept_index(names):
     return pd.Index(names)
+
+
+def history_frame(fitted: Fitted, components: pd.DataFrame) -> pd.DataFrame:
+    """The objective at each step, and variances where the solver has kept them.
+
+    Parameters
+    ----------
+    fitted : Fitted
+    components : DataFrame
+        See `components_frame`.
+    """
+    steps = pd.RangeIndex(1, len(fitted.objective) + 1, name="step")
+    frame = pd.DataFrame({"objective": fitted.objective}, index=steps)
+    if fitted.path is None:
+        return frame
+    names = [
+        f"variance({group}, {effect})" if effect else f"variance({group})"
+        for group, effect in components.index
+    ]
+    padded = np.full((len(steps), len(names)), np.nan)
+    padded[: len(fitted.path)] = fitted.path
+    return frame.join(pd.DataFrame(padded, index=steps, columns=names))
 
 
 def components_frame(terms, covariances, noise_variance):

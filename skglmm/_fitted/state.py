@@ -74,6 +74,11 @@ class Fitted:
         What the family has of its own, on the whole line.
     categories : Categories
         How columns that are no numbers become numbers.
+    objective : ndarray of shape (n_steps,)
+        At each step of the solver.
+    path : ndarray of shape (n_kept, n_variances) or None
+        Variances at the first steps, in the order of `variance_components_`, by solvers
+        that keep them.
     """
 
     terms: tuple[Term, ...]
@@ -89,6 +94,8 @@ class Fitted:
     column_model: tuple[np.ndarray, np.ndarray] | None = None
     parameters: np.ndarray | None = None
     categories: Categories = Categories()
+    objective: np.ndarray | None = None
+    path: np.ndarray | None = None
 
     def position(self, name: str | int) -> int:
         """Which of the terms has that name."""

@@ -31,8 +31,9 @@ _COLLAPSED = 1e-8
 def solve_evidence(problem, solver):
     """Linear model: the fixed point, finished by the gradient."""
     with open_objective(problem, solver.device) as (run, objective):
+        kept = _Kept(lambda theta: _linear_turn(objective, theta))
         theta, history, done = accelerate(
-            lambda theta: _linear_turn(objective, theta),
+            kept,
             begin(problem, run),
             min(solver.max_iter, _TURNS),
             solver.tol,
@@ -40,7 +41,41 @@ def solve_evidence(problem, solver):
         )
         best, out = _finish(problem, run, objective, theta, history, solver, done)
         flat = flat_linear(run, objective, best)
-    return replace(solution(problem, best, out), flat=flat)
+        return replace(kept.on(run, solution(problem, best, out)), flat=flat)
+
+
+class _Kept:
+    """A turn of a fixed point, with the covariances at which it was made.
+
+    Parameters
+    ----------
+    turn : callable
+        See `accelerate`; its result may have the residual variance as ``noise``.
+    """
+
+    def __init__(self, turn):
+        self._turn, self._points, self._noise = turn, [], []
+
+    def __call__(self, theta):
+        out = self._turn(theta)
+        self._points.append(np.array(theta))
+        self._noise.append(out.get("noise"))
+        return out
+
+    def on(self, run, solution):
+        """The solution with covariances at each turn."""
+        if not self._points or not solution.covariances:
+            return solution
+        noise = None
+        if self._noise[0] is not None:
+            noise = np.array(self._noise, dtype=float)
+        scale = np.ones(len(self._points)) if noise is None else noise
+        factors = [run.factors(theta) for theta in self._points]
+        path = tuple(
+            scale[:, None, None] * np.array([t @ np.transpose(t) for t in of_factor])
+            for of_factor in zip(*factors, strict=True)
+        )
+        return replace(solution, path=path, noise_path=noise)
 
 
 def _linear_turn(objective, theta):
@@ -53,6 +88,7 @@ def _linear_turn(objective, theta):
         "next": out["evidence"],
         "value": float(out["value"]),
         "left": 0.5 * gradient @ inverse @ gradient,
+        "noise": float(out["fixed"]["variance"]),
     }
 
 
@@ -78,8 +114,9 @@ def solve_generalized_evidence(problem, solver):
         tol = solver.tol * generalized.objective_size(problem)
         turn = evidence.Evidence(run, problem.family, solver.curvature == "vi")
         if solver.curvature == "vi":
+            kept = _Kept(turn)
             theta, history, done = accelerate(
-                turn,
+                kept,
                 begin(problem, run),
                 min(solver.max_iter, _TURNS),
                 tol,
@@ -88,9 +125,11 @@ def solve_generalized_evidence(problem, solver):
             objective = generalized.Variational(run, problem.family, None)
             objective.set_nodes(turn.n_nodes)
             best, out = _finish(problem, run, objective, theta, history, solver, done)
-            return variational_solution(run, problem, best, out, objective)
+            found = variational_solution(run, problem, best, out, objective)
+            return kept.on(run, found)
+        kept = _Kept(lambda theta: _modal_turn(turn, theta))
         theta, history, done = accelerate(
-            lambda theta: _modal_turn(turn, theta),
+            kept,
             begin(problem, run),
             solver.max_iter,
             _SETTLED,
@@ -104,7 +143,13 @@ def solve_generalized_evidence(problem, solver):
         theta = np.where(np.abs(theta) < 1e-3, 0.0, theta)
         out = turn(theta)
         outcome = _outcome(done)
-        return _modal_solution(run, problem, turn, out, len(history), outcome)
+        found = _modal_solution(run, problem, turn, out, len(history), outcome)
+        return kept.on(run, found)
+
+
+def _at_end(value, n_iter):
+    """History of a fixed point whose objective is known at its end only."""
+    return np.append(np.full(max(n_iter, 1) - 1, np.nan), value)
 
 
 def _modal_turn(turn, theta):
@@ -117,7 +162,7 @@ def _modal_turn(turn, theta):
 def _modal_solution(run, problem, turn, out, n_iter, outcome):
     found = out["estimates"]
     method, value, _ = generalized.log_likelihood(run, problem.family, turn.data, found)
-    report = {"n_iter": n_iter, "outcome": outcome, "history": np.array([value])}
+    report = {"n_iter": n_iter, "outcome": outcome, "history": _at_end(value, n_iter)}
     covariance = inverse(found["normal"])
     return make_solution(problem, report, found, covariance, -0.5 * value, method)
 
@@ -143,7 +188,7 @@ def _at_noise(problem, out, sigma2, n_iter, outcome=Outcome.CONVERGED):
     value = float(out["value"]) + n * (
         np.log(sigma2 / profiled) + profiled / sigma2 - 1.0
     )
-    report = {"n_iter": n_iter, "outcome": outcome, "history": np.array([value])}
+    report = {"n_iter": n_iter, "outcome": outcome, "history": _at_end(value, n_iter)}
     found = out | {"value": value, "fixed": fixed | {"variance": sigma2}}
     return solution(problem, report, found)
 
@@ -178,12 +223,14 @@ def solve_quick(problem, solver):
                 "noise": sigma2,
             }
 
+        kept = _Kept(turn)
         theta, history, done = accelerate(
-            turn, begin(problem, run), solver.max_iter, _SETTLED, problem.watch
+            kept, begin(problem, run), solver.max_iter, _SETTLED, problem.watch
         )
         theta = np.where(np.abs(theta) < 10 * _SETTLED, 0.0, theta)
         out, sigma2 = objective.evaluate(theta), turn(theta)["noise"]
-    return _at_noise(problem, out, sigma2, len(history), _outcome(done))
+        found = _at_noise(problem, out, sigma2, len(history), _outcome(done))
+        return kept.on(run, found)
 
 
 def _outcome(done):
@@ -205,12 +252,15 @@ def _quick_generalized(problem, solver):
             left = np.max(np.abs(following - np.abs(theta)), initial=0.0)
             return {"next": following, "value": None, "left": left}
 
+        kept = _Kept(turn)
         theta, history, done = accelerate(
-            turn, begin(problem, run), solver.max_iter, _SETTLED, problem.watch
+            kept, begin(problem, run), solver.max_iter, _SETTLED, problem.watch
         )
         theta = np.where(np.abs(theta) < 10 * _SETTLED, 0.0, theta)
         n_iter, outcome = len(history), _outcome(done)
-        return _modal_solution(run, problem, evaluate, evaluate(theta), n_iter, outcome)
+        out = evaluate(theta)
+        found = _modal_solution(run, problem, evaluate, out, n_iter, outcome)
+        return kept.on(run, found)
 
 
 def _penalty(t, b):

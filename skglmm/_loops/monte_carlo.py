@@ -51,6 +51,8 @@ class End:
     words, advice : str
         What to say of it, and what to do, beside what all say.
     n_samples : int
+    path : tuple of ndarray of shape (p + k,)
+        Where each of the iterations was made.
     """
 
     phi: np.ndarray
@@ -61,6 +63,7 @@ class End:
     words: str
     advice: str
     n_samples: int = 0
+    path: tuple[np.ndarray, ...] = ()
 
 
 def ascend(
@@ -84,7 +87,7 @@ def ascend(
     watch : Progress or None
         Who wants to know of every expectation.
     """
-    history, settled, best, scale = [], [], None, 1.0
+    history, path, settled, best, scale = [], [], [], None, 1.0
     largest = _GROWTH * max(sampler.n_draws, 16)
     noise = np.full(covariance.shape, np.nan)
     ending = _spent(solver)
@@ -108,6 +111,7 @@ def ascend(
         here = _newton(coordinates, covariance, ridge, phi, found)
         noise = here.noise
         history.append(here.decrement)
+        path.append(phi)
         if here.swamped and (here.finishes(best) or not sampler.steady):
             settled.append((phi + here.step, sampler.n_draws, noise))
             phi, noise = averaged(settled)
@@ -141,6 +145,7 @@ def ascend(
         ending.words,
         ending.advice,
         sampler.n_draws,
+        tuple(path),
     )
 
 
@@ -450,9 +455,18 @@ def solve_sampled(problem, solver):
             for t, u in zip(factors, last.draws, strict=True)
         ),
     )
-    return replace(
-        made, flat=flat, words=end.words, advice=end.advice, monte_carlo=about
-    )
+    path = _covariances(coordinates, end.path)
+    told = {"words": end.words, "advice": end.advice}
+    return replace(made, flat=flat, monte_carlo=about, path=path, **told)
+
+
+def _covariances(coordinates, points):
+    """Covariances (n, q, q) of each factor along a path; None without one."""
+    if not points:
+        return None
+    roots = zip(*(coordinates.split(phi)[1] for phi in points), strict=True)
+    factors = (t @ np.array(a) for t, a in zip(coordinates.anchors, roots, strict=True))
+    return tuple(t @ np.swapaxes(t, 1, 2) for t in factors)
 
 
 def louis(coordinates, roots, found, last):

@@ -73,6 +73,11 @@ class Solution:
         Evaluations of the objective.
     history : ndarray of shape (n_iter,)
         Best objective so far, -2 log-likelihood, at each evaluation.
+    path : tuple of ndarray of shape (n_kept, q, q) or None, default=None
+        Covariances at the first evaluations, for each factor, by solvers that keep
+        them.
+    noise_path : ndarray of shape (n_kept,) or None, default=None
+        Residual variances there.
     outcome : Outcome, default=Outcome.CONVERGED
     words : str, default=""
         What only the solver can say of the outcome; empty: what all say of it.
@@ -117,6 +122,8 @@ or None, default=None
     monte_carlo: MonteCarlo | None = None
     parameters: np.ndarray | None = None
     parameters_covariance: np.ndarray | None = None
+    path: tuple[np.ndarray, ...] | None = None
+    noise_path: np.ndarray | None = None
 
     @property
     def converged(self) -> bool:
@@ -192,6 +199,7 @@ or None, default=None
             covariances=tuple(self.covariances[place[r]] for r in users),
             means=of_levels(self.means),
             posteriors=of_levels(self.posteriors),
+            path=self.path and tuple(self.path[place[r]] for r in users),
             singular=tuple(sorted(engine[r] for r in self.singular)),
             flat=tuple(sorted(engine[r] for r in self.flat)),
             cross=self.cross if self.cross is None else of_levels(self.cross),
@@ -218,6 +226,8 @@ or None, default=None
             noise_variance=self.noise_variance and unit**2 * self.noise_variance,
             log_likelihood=self.log_likelihood - shift,
             history=self.history + 2.0 * shift,
+            path=self.path and tuple(unit**2 * c for c in self.path),
+            noise_path=None if self.noise_path is None else unit**2 * self.noise_path,
             cross=self.cross and tuple(unit**2 * values for values in self.cross),
             elbo=None if self.elbo is None else self.elbo - shift,
             monte_carlo=self.monte_carlo and self.monte_carlo.in_unit(unit),

@@ -64,11 +64,11 @@ class MCEM(BaseSolver):
     The fitted model has, beside what all have, ``mc_error_``, the Monte Carlo standard
     errors of its estimates; ``sampling_``, which sampler was used and how well it did;
     and ``random_effects_draws_``, up to 100 draws of the effects,
-    an array (n_draws, n_levels, n_effects) for each factor. ``history_`` is what one
-    more step would have gained in -2 log-likelihood. Standard errors are Louis's [2]_,
-    except where the draws are too few for them, and the log-likelihood
-    is the mean of the importance weights, or for ``"hmc"`` by bridge sampling [3]_.
-    A variance that the variational approximation puts at zero stays there.
+    an array (n_draws, n_levels, n_effects) for each factor. The objective of
+    ``history_`` is what one more step would have gained in -2 log-likelihood. Standard
+    errors are Louis's [2]_, except where the draws are too few for them, and the
+    log-likelihood is the mean of the importance weights, or for ``"hmc"`` by bridge
+    sampling [3]_. A variance that the variational approximation puts at zero stays there.
 
     References
     ----------
