@@ -74,7 +74,7 @@ def test_the_shortcut_ends_where_its_document_does():
     assert history["objective"].isna().sum() == len(history) - 1
 
 
-@pytest.mark.parametrize("solver", [MacKay(curvature="vi"), MacKay(curvature="mode")])
+@pytest.mark.parametrize("solver", [MacKay(curvature="vi"), MacKay(curvature="pql")])
 def test_counts_keep_variances_a_turn(solver):
     X, y = make_mixed_regression(
         300, 1, n_groups=30, family="poisson", random_state=0, as_frame=True

@@ -68,7 +68,8 @@ class MCEM(BaseSolver):
     ``history_`` is what one more step would have gained in -2 log-likelihood. Standard
     errors are Louis's [2]_, except where the draws are too few for them, and the
     log-likelihood is the mean of the importance weights, or for ``"hmc"`` by bridge
-    sampling [3]_. A variance that the variational approximation puts at zero stays there.
+    sampling [3]_. A variance that the variational approximation puts at zero stays
+    there.
 
     References
     ----------
