@@ -82,13 +82,9 @@ class SummaryMixin:
         >>> from skglmm import MixedLinearRegressor
         >>> from skglmm.datasets import load_dyestuff
         >>> X, y = load_dyestuff(return_X_y=True, as_frame=True)
-        >>> summary = MixedLinearRegressor(groups="Batch").fit(X, y).summary()
-        >>> print(f"{summary.icc:.3f}")
-        0.418
-        >>> summary.to_frame().round(2)
-                   estimate  std_error  z_value
-        Intercept    1527.5      19.38     78.8
         >>> model = MixedLinearRegressor(groups="Batch").fit(X, y)
+        >>> print(f"{model.summary().icc:.3f}")
+        0.418
         >>> model.summary(X, y).to_frame().round(2)
                    estimate  std_error   df  statistic  p_value
         Intercept    1527.5      19.38  5.0       78.8      0.0

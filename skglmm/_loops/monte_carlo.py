@@ -136,17 +136,8 @@ def ascend(
             phi = phi + best.step
     if settled:
         phi, noise = averaged(settled)
-    return End(
-        phi,
-        noise,
-        len(history),
-        np.array(history),
-        ending.outcome,
-        ending.words,
-        ending.advice,
-        sampler.n_draws,
-        tuple(path),
-    )
+    told = ending.outcome, ending.words, ending.advice, sampler.n_draws
+    return End(phi, noise, len(history), np.array(history), *told, tuple(path))
 
 
 @dataclass(frozen=True)
