@@ -17,7 +17,8 @@ class ConvergenceDisplay:
     Parameters
     ----------
     history : DataFrame
-        Indexed by step, with a column ``objective``; each other column is a variance.
+        As ``history_``: indexed by step, with a column ``objective`` and, after some
+        solvers, variances.
 
     Attributes
     ----------
@@ -89,9 +90,10 @@ class ConvergenceDisplay:
         options = {"marker": ".", "lw": 1.2} | line_options
         axes[0].plot(self.history.index, self.history["objective"], **options)
         axes[0].set_ylabel("objective")
+        axes[0].ticklabel_format(axis="y", useOffset=False)
         if n == 2:
             for name, values in variances.items():
-                label = name if isinstance(name, str) else ": ".join(map(str, name))
+                label = name.removeprefix("variance(").removesuffix(")")
                 axes[1].plot(variances.index, np.sqrt(values), **options, label=label)
             axes[1].set_ylim(bottom=0.0)
             axes[1].set_ylabel("standard deviation")
