@@ -7,8 +7,8 @@ from skglmm._problem.outcome import Outcome
 
 # A direction of T below this share of the residual standard deviation may be noise
 # around a variance of zero: then the objective is no worse at zero.
-_NO_WORSE = 1e-6
-_RESTARTS = 3
+NO_WORSE = 1e-6
+RESTARTS = 3
 # Starts that differ by less than this factor lead to the same minimum.
 _APART = 3.0
 
@@ -53,7 +53,7 @@ def from_others(problem, run, objective, best, out, max_iter, tol):
             break
         again, found = minimize(run, objective, theta, max_iter, tol, False)
         both = together(best, again)
-        if again["value"] < best["value"] - _NO_WORSE:
+        if again["value"] < best["value"] - NO_WORSE:
             best, out = again, found
         best = best | both
     return best, out
@@ -110,7 +110,7 @@ def minimize(run, objective, theta, max_iter, tol, cold):
     estimates : dict
     """
     best, out = objective.minimize(theta, max_iter, tol, cold)
-    for _ in range(_RESTARTS):
+    for _ in range(RESTARTS):
         if best["outcome"] is Outcome.INTERRUPTED:
             break
         factors = run.factors(best["theta"])
@@ -128,10 +128,10 @@ def minimize(run, objective, theta, max_iter, tol, cold):
             for size in (0.0, NEARLY_SINGULAR)
         )
         at_zero = objective.evaluate(zero)
-        if not at_zero["value"] <= best["value"] + _NO_WORSE:
+        if not at_zero["value"] <= best["value"] + NO_WORSE:
             break
         n_more = max_iter - best["n_iter"]
-        settled = objective.evaluate(raised)["value"] >= at_zero["value"] - _NO_WORSE
+        settled = objective.evaluate(raised)["value"] >= at_zero["value"] - NO_WORSE
         # where a column of T vanishes, turning the other axes is no move of T: begin
         # anew from the triangular factor that the singular covariance has
         turns = settled and any(
@@ -144,7 +144,7 @@ def minimize(run, objective, theta, max_iter, tol, cold):
         again, found = objective.minimize(
             zero if settled else raised, n_more, tol, False
         )
-        if settled and not found["value"] < at_zero["value"] - _NO_WORSE:
+        if settled and not found["value"] < at_zero["value"] - NO_WORSE:
             return best | {"theta": zero}, at_zero
         out = found
         best = again | {

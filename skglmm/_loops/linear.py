@@ -18,9 +18,9 @@ from skglmm.engine import linear, session
 
 # Share of the target's square, fixed columns taken off, below which the residual
 # variance is what sums of squares have lost.
-_EXACT = 1e-12
+EXACT = 1e-12
 # Relative standard deviations to begin from beside the boundary.
-_SMALL = 0.02
+SMALL = 0.02
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def solve_linear(problem, max_iter, tol, device):
         beside = best["value"] > _without_effects(problem) + 1e-6
         if problem.design.factors and beside and not interrupted:
             # a maximum beside the boundary, and the boundary is higher
-            small = [_SMALL * np.eye(len(t)) for t in run.factors(best["theta"])]
+            small = [SMALL * np.eye(len(t)) for t in run.factors(best["theta"])]
             again, found = minimize(
                 run, objective, run.theta(small), max_iter, tol, False
             )
@@ -81,7 +81,7 @@ def solution(problem, best, out):
     half = out["fixed"]["half"]
     factors = out["factors"]
     outcome = best["outcome"]
-    exact = sigma2 <= problem.rounding**2 + _EXACT * problem.mean_square
+    exact = sigma2 <= problem.rounding**2 + EXACT * problem.mean_square
     if (exact or problem.mean_square == 0.0) and outcome is not Outcome.INTERRUPTED:
         outcome = Outcome.NO_RESIDUAL
     covariance = sigma2 * half.T @ half

@@ -187,7 +187,7 @@ def compiled_evaluate(structure):
     return graph(call, [*_signature(structure), tf.TensorSpec([k], FLOAT)])
 
 
-def _objective(structure, index, statistics, n_rows, reml):
+def objective(structure, index, statistics, n_rows, reml):
     """The criterion as `optimizers.advance` wants it."""
 
     def fun(theta, *_):
@@ -208,7 +208,7 @@ def _objective(structure, index, statistics, n_rows, reml):
     return fun
 
 
-def _alone(structure, index, statistics, n_rows):
+def alone_start(structure, index, statistics, n_rows):
     """Parameters to begin from (`alone.start`)."""
     own, sums = alone.by_factor(structure, index, statistics, statistics)
     fixed = profile(statistics["border"], n_rows, 0.0)
@@ -238,7 +238,7 @@ def _n_warm(cold):
     return tf.where(cold, tf.constant(2, INT), 1)
 
 
-def _strict(structure, tol):
+def strict(structure, tol):
     """The tolerance, and less for BFGS: after two or three steps of a single factor it
     knows the curvature to a factor, not more.
     """
@@ -254,17 +254,17 @@ def _begin(structure, index, statistics, n_rows, theta, cold):
         return theta
     return tf.cond(
         cold,
-        lambda: _alone(structure, index, statistics, n_rows),
+        lambda: alone_start(structure, index, statistics, n_rows),
         lambda: theta,
     )
 
 
 def _solve(structure, index, statistics, n_rows, reml, theta, tol, cold, max_iter):
     """Minimise, and keep what belongs to the minimum."""
-    fun = _objective(structure, index, statistics, n_rows, reml)
+    fun = objective(structure, index, statistics, n_rows, reml)
     theta = _begin(structure, index, statistics, n_rows, theta, cold)
     state = _initial(structure, index, statistics, theta, max_iter)
-    tol, n_warm = _strict(structure, tol), _n_warm(cold)
+    tol, n_warm = strict(structure, tol), _n_warm(cold)
     state = optimizers.minimize(fun, state, tol, n_warm, max_iter)
     return _final(structure, state, n_rows, reml)
 
@@ -323,8 +323,8 @@ def compiled_steps(structure):
         return _initial(structure, index, statistics, theta, max_iter)
 
     def advance(index, statistics, n_rows, reml, state, tol, cold):
-        fun = _objective(structure, index, statistics, n_rows, reml)
-        return optimizers.advance(fun, state, _strict(structure, tol), _n_warm(cold))
+        fun = objective(structure, index, statistics, n_rows, reml)
+        return optimizers.advance(fun, state, strict(structure, tol), _n_warm(cold))
 
     start = graph(start, [*_signature(structure), theta, switch, integer])
     state = signature_of(start)

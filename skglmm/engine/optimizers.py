@@ -367,18 +367,21 @@ def summary(state):
     return {name: state[name] for name in names}
 
 
+def outcome_of(status, decrement):
+    """How a run ended, from the status of its last state."""
+    if status == RUNNING:
+        return Outcome.SPENT
+    if status == STUCK and not decrement < GOOD_ENOUGH:
+        return Outcome.STUCK
+    return Outcome.INTERRUPTED if status == INTERRUPTED else Outcome.CONVERGED
+
+
 def report(state):
     """A final state as numbers, with its `Outcome`."""
     state = to_numpy(state)
     n_iter = int(state["n_evaluations"])
-    status, decrement = int(state["status"]), float(state["decrement"])
-    outcome = Outcome.CONVERGED
-    if status == RUNNING:
-        outcome = Outcome.SPENT
-    elif status == STUCK and not decrement < GOOD_ENOUGH:
-        outcome = Outcome.STUCK
-    elif status == INTERRUPTED:
-        outcome = Outcome.INTERRUPTED
+    decrement = float(state["decrement"])
+    outcome = outcome_of(int(state["status"]), decrement)
     return {
         "theta": state["theta"],
         "value": float(state["value"]),

@@ -7,6 +7,8 @@ traced and called in the documented way, which takes longer and gives the same n
 import functools
 from contextlib import contextmanager
 
+import tensorflow as tf
+
 try:
     from google.protobuf import message
     from tensorflow.core.framework import function_pb2
@@ -175,3 +177,61 @@ def as_function(graph, name, inputs, outputs):
     for i, text in returned.items():
         whole.ret[f"skglmm_output_{i}"] = source(text)
     return whole.SerializeToString(deterministic=True)
+
+
+@functools.cache
+def _vectorise_sums():
+    """Tell `tf.vectorized_map` of sums over segments and products with sparse matrices.
+
+    It works them out one by one where it does not know them, which gives the same
+    numbers. What it knows by itself in a later version stays as it is.
+    """
+    try:
+        from tensorflow.python.ops.parallel_for import pfor
+
+        register, wrap = pfor.RegisterPFor, pfor.wrap
+        alone = pfor._fallback_converter
+    except (ImportError, AttributeError):
+        return
+
+    def segments(given):
+        values, stacked, _ = given.input(0)
+        ids, several, _ = given.input(1)
+        if several or not stacked:
+            return alone(given)
+        turn = [1, 0, *range(2, len(values.shape))]
+        found = tf.math.segment_sum(tf.transpose(values, turn), ids)
+        return wrap(tf.transpose(found, turn), True)
+
+    def product(given):
+        (places, a, _), (entries, b, _), (shape, c, _) = map(given.input, range(3))
+        dense, stacked, _ = given.input(3)
+        adjoint = given.get_attr("adjoint_a")
+        if a or b or c or not stacked or given.get_attr("adjoint_b"):
+            return alone(given)
+        n, inner, width = tf.unstack(tf.shape(dense))
+        flat = tf.reshape(tf.transpose(dense, [1, 0, 2]), [inner, n * width])
+        matrix = tf.SparseTensor(places, entries, shape)
+        found = tf.sparse.sparse_dense_matmul(matrix, flat, adjoint_a=adjoint)
+        found = tf.reshape(found, [-1, n, width])
+        return wrap(tf.transpose(found, [1, 0, 2]), True)
+
+    for name, convert in (("SegmentSum", segments), ("SparseTensorDenseMatMul", product)):
+        try:
+            register(name)(convert)
+        except KeyError:  # there is one
+            continue
+
+
+def side_by_side(function, trees):
+    """A function of one item of stacked tensors, for all items at once.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a nested structure of tensors.
+    trees : nested structure of tensors
+        The item as first axis.
+    """
+    _vectorise_sums()
+    return tf.vectorized_map(function, trees)
