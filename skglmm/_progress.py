@@ -106,3 +106,41 @@ def _bars():
     except ImportError:
         return False
     return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+class Tally:
+    """How many of a known number of things are done: a bar, if that takes long.
+
+    Parameters
+    ----------
+    text : str
+        What is done.
+    total : int
+    verbose : int or bool
+    """
+
+    def __init__(self, text, total, verbose):
+        self._text, self._total, self._verbose = text, total, int(verbose)
+        self._bar = None
+
+    def __enter__(self):
+        self._start = time.perf_counter()
+        if self._verbose and _bars():
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(
+                desc=self._text, total=self._total, delay=_LONG, leave=False
+            )
+        return self
+
+    def __call__(self, n):
+        """So many more are done."""
+        if self._bar is not None:
+            self._bar.update(n)
+
+    def __exit__(self, *error):
+        if self._bar is not None:
+            self._bar.close()
+        elif self._verbose and error[0] is None:
+            seconds = time.perf_counter() - self._start
+            print(f"{self._text}: {self._total} in {seconds:.2f} s", flush=True)

@@ -4,6 +4,7 @@ from skglmm.inference._coefficients import coefficients
 from skglmm.inference._compare import compare
 from skglmm.inference._contrasts import contrasts
 from skglmm.inference._diagnostics import diagnostics
+from skglmm.inference._many import fit_many
 from skglmm.inference._marginal import marginal_means
 from skglmm.inference._random import random_effects_tests
 from skglmm.inference._residuals import residuals
@@ -14,6 +15,7 @@ __all__ = [
     "compare",
     "contrasts",
     "diagnostics",
+    "fit_many",
     "marginal_means",
     "random_effects_tests",
     "residuals",
