@@ -87,7 +87,7 @@ def start(structure, own, scores, variance, n_rows):
             outer = tf.matmul(t, outer, transpose_a=True)
             squares.append(outer / residual(effects, h))
         following = covariance.evidence_step(structure, factors, counts, squares)
-        change = tf.norm(following - theta) / tf.norm(following)
+        change = dense.length(following - theta) / dense.length(following)
         return i + 1, following, change
 
     ones = [

@@ -16,6 +16,15 @@ def identity(n):
     return tf.linalg.diag(tf.ones([n], tf.float64))
 
 
+def length(v):
+    """Euclidean length of a vector.
+
+    `tf.norm` drops every axis of one item on its way, and that of a batch with it
+    (`runtime.side_by_side`).
+    """
+    return tf.sqrt(tf.reduce_sum(v * v))
+
+
 def _halves(a):
     h = tf.shape(a)[0] // 2
     return a[:h, :h], a[h:, :h], a[h:, h:]

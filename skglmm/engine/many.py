@@ -184,11 +184,7 @@ class Many:
     def _call(self, function, which, items, *settings):
         """A compiled function of some responses and what goes with them, as arrays."""
         items = mapped(lambda a: a[which], self._sums), items
-        alone = len(which) == 1
-        if alone:  # TensorFlow takes the axis of a single item for one of its own
-            items = mapped(lambda a: np.repeat(a, 2, axis=0), items)
-        out = function(*self._data, *mapped(tf.constant, items), *settings)
-        return mapped(lambda t: t.numpy()[:1] if alone else t.numpy(), out)
+        return to_numpy(function(*self._data, *mapped(tf.constant, items), *settings))
 
     def evaluate(self, theta, which):
         """Values and projected products of some responses.

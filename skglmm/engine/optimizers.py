@@ -86,7 +86,7 @@ def inverse_metric(metric, n_rows, profiled=None):
 def bfgs_update(inverse, s, y):
     """BFGS update of an inverse Hessian; unchanged where the curvature is negative."""
     sy = tf.reduce_sum(s * y)
-    usable = sy > 1e-10 * tf.norm(s) * tf.norm(y)
+    usable = sy > 1e-10 * dense.length(s) * dense.length(y)
     rho = 1.0 / tf.where(usable, sy, 1.0)
     left = dense.identity(_size(s)) - rho * s[:, None] * y[None]
     updated = tf.matmul(left, tf.matmul(inverse, left, transpose_b=True))
@@ -235,7 +235,7 @@ def _confirmed(plan, doubtful, theta, gradient):
 
     A quadratic model that no step along it confirms is given up for the gradient.
     """
-    steepness = tf.norm(gradient)
+    steepness = dense.length(gradient)
     plain = dense.identity(_size(theta)) * (_PLAIN / steepness)
     lost = doubtful & tf.reduce_any(tf.not_equal(plan[0], plain))
     along = -tf.linalg.matvec(plain, gradient)

@@ -1,6 +1,7 @@
 """Models of the same rows compared by their likelihoods."""
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,10 @@ from skglmm._fitted.report import sentences, warn
 from skglmm._fixed.parts import resolve_part
 from skglmm._reading.inputs import Inputs
 from skglmm._reading.table import Table
-from skglmm._sklearn import StrOptions, safe_indexing, validate_params
+from skglmm._sklearn import Interval, StrOptions, safe_indexing, validate_params
 from skglmm.inference._candidates import Likelihood, fit_again, of_fit
 from skglmm.inference._nested import Columns, boundaries, columns_of, same_fixed
+from skglmm.inference._ratio import BootstrapTest
 from skglmm.inference._rows import check_model, read_again
 
 _METHODS = {
@@ -59,7 +61,10 @@ class _Candidate:
     {
         "models": [dict, list, tuple],
         "refit": ["boolean"],
-        "test": [StrOptions({"chi2"})],
+        "test": [StrOptions({"chi2", "bootstrap"})],
+        "n_resamples": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
     },
     prefer_skip_nested_validation=True,
 )
@@ -72,6 +77,9 @@ def compare(
     groups: ArrayLike | None = None,
     refit: bool = True,
     test: str = "chi2",
+    n_resamples: int = 1000,
+    random_state: int | np.random.RandomState | None = None,
+    verbose: int = 0,
 ) -> pd.DataFrame:
     r"""Likelihoods, information criteria and likelihood-ratio tests of models.
 
@@ -93,8 +101,15 @@ def compare(
         Whether to fit linear models by maximum likelihood where restricted likelihoods
         would not compare: those of different fixed columns do not. With False that is
         an error.
-    test : {"chi2"}, default="chi2"
-        Distribution of the statistic if the smaller model is true.
+    test : {"chi2", "bootstrap"}, default="chi2"
+        Distribution of the statistic if the smaller model is true: in large samples, or
+        in responses that the smaller model draws.
+    n_resamples : int, default=1000
+        Responses that ``test="bootstrap"`` draws, to which both models are fitted.
+    random_state : int, RandomState instance or None, default=None
+        For ``test="bootstrap"``; an integer gives the same p-values each time.
+    verbose : int, default=0
+        Above 0 a bar or a line tells how many of these fits are done.
 
     Returns
     -------
@@ -123,6 +138,12 @@ def compare(
     For two or more there is no such formula: :math:`\chi^2_k` gives a p-value that is
     too large.
 
+    The parametric bootstrap [3]_ needs no such formula: the smaller model, at its
+    estimates, draws :math:`B` responses with new random effects, both models are fitted
+    to each (linear models by `fit_many`), and with :math:`t^*_b` the statistics
+
+    .. math:: p = \frac{1 + \#\{b: t^*_b \ge t\}}{1 + B}.
+
     Restricted likelihoods are kept where all models are linear ones with ``reml=True``
     and the same fixed columns.
 
@@ -133,6 +154,9 @@ def compare(
        JASA 82, 605-610.
     .. [2] Stram, D. O. and Lee, J. W. (1994). Variance components testing in the
        longitudinal mixed effects model. Biometrics 50, 1171-1177.
+    .. [3] Halekoh, U. and Hojsgaard, S. (2014). A Kenward-Roger approximation and
+       parametric bootstrap methods for tests in linear mixed models: the R package
+       pbkrtest. Journal of Statistical Software 59(9), section 4.
 
     Examples
     --------
@@ -157,7 +181,10 @@ def compare(
         _check_comparable(found)
         reml = _common(found, refit)
         found = [replace(one, found=one.likelihood(reml)) for one in found]
-        return _table(found)
+        bootstrap = None
+        if test == "bootstrap":
+            bootstrap = BootstrapTest(n_resamples, random_state, reml, verbose)
+        return _table(found, bootstrap)
 
 
 def _read(models, X, y, sample_weight, groups):
@@ -245,7 +272,7 @@ def _common(found, refit):
     return False
 
 
-def _table(found):
+def _table(found, bootstrap=None):
     found = sorted(found, key=lambda one: one.found.n_parameters)
     stuck = [f"{one.name!r}: {one.found.trouble}" for one in found if one.found.trouble]
     if stuck:
@@ -254,7 +281,7 @@ def _table(found):
     for one in found:
         chi2, df, p_value, how = np.nan, np.nan, np.nan, _words(one.found)
         if before is not None:
-            chi2, df, p_value, test = _tested(before, one)
+            chi2, df, p_value, test = _tested(before, one, bootstrap)
             how = f"{how}: {test}"
         rows.append(
             {
@@ -278,7 +305,7 @@ def _words(found):
     return f"{method}, refitted" if found.refitted else method
 
 
-def _tested(small, large):
+def _tested(small, large, bootstrap=None):
     """Statistic, degrees of freedom, p-value, and how."""
     k = large.found.n_parameters - small.found.n_parameters
     no_test = np.nan, np.nan, np.nan
@@ -292,7 +319,10 @@ def _tested(small, large):
     chi2 = 2.0 * (large.found.log_likelihood - small.found.log_likelihood)
     if small.found.method != large.found.method:
         chi2 = max(chi2, 0.0)
-    p_value, how = boundary_test(chi2, k, n_boundaries)
+    if bootstrap is not None:
+        p_value, how = bootstrap.p_value(small, large, chi2)
+    else:
+        p_value, how = boundary_test(chi2, k, n_boundaries)
     return chi2, float(k), p_value, how
 
 
