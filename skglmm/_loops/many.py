@@ -48,7 +48,7 @@ def can_solve(problem: Problem) -> bool:
     """
     design = problem.design
     several = any(f.structure.shares and f.n_effects > 1 for f in design.factors)
-    return bool(design.factors) and not several and not design.plan.iterative
+    return not several and not design.plan.iterative
 
 
 def solve_many(problem, responses, max_iter, tol, device, start=None, done=None):
@@ -71,6 +71,9 @@ def solve_many(problem, responses, max_iter, tol, device, start=None, done=None)
     -------
     solutions : ManySolutions
     """
+    squares = problem.weight @ responses**2
+    if not problem.design.factors:
+        return _solutions(problem, _least_squares(problem, squares), squares)
     border, z = problem.rows()
     fixed = border[:, :-1]
     with open_objective(problem, device) as (run, objective):
@@ -81,7 +84,6 @@ def solve_many(problem, responses, max_iter, tol, device, start=None, done=None)
         everyone = np.arange(responses.shape[1])
         theta = np.tile(run.theta(start), (len(everyone), 1))
         best = _minimize(run, criteria, everyone, theta, max_iter, tol, cold, done)
-        squares = problem.weight @ responses**2
         beside = np.flatnonzero(
             best["value"] > _without_effects(problem, squares) + NO_WORSE
         )
@@ -94,7 +96,22 @@ def solve_many(problem, responses, max_iter, tol, device, start=None, done=None)
             better = again["value"] < best["value"][beside]
             _put(best, beside[better], again, better)
         factors = [run.factors(theta) for theta in best["theta"]]
-    return _solutions(problem, best, factors, squares)
+    return _solutions(problem, best, squares, factors)
+
+
+def _least_squares(problem, squares):
+    """The minima where there are no random effects."""
+    m, p = len(squares), problem.n_border - 1
+    aux = np.zeros((m, p + 1, p + 1))
+    aux[:, :p, :p] = problem.weight.sum() * np.eye(p)
+    aux[:, p, p] = squares
+    return {
+        "aux": aux,
+        "value": _without_effects(problem, squares),
+        "n_evaluations": np.ones(m),
+        "status": np.full(m, optimizers.CONVERGED),
+        "decrement": np.zeros(m),
+    }
 
 
 def _without_effects(problem, squares):
@@ -186,7 +203,7 @@ def _settle(run, criteria, which, best, places, turns, max_iter, tol):
     return places[again[~back]]
 
 
-def _solutions(problem, best, factors, squares):
+def _solutions(problem, best, squares, factors=()):
     """What the minima are, from what was kept there."""
     border, p = best["aux"], problem.n_border - 1
     total = problem.weight.sum()
@@ -212,5 +229,5 @@ def _solutions(problem, best, factors, squares):
             Outcome.NO_RESIDUAL if e else optimizers.outcome_of(int(s), d)
             for e, s, d in zip(exact, best["status"], best["decrement"], strict=True)
         ],
-        singular=np.array([bool(singular_factors(t)) for t in factors]),
+        singular=np.array([bool(singular_factors(t)) for t in factors or [()] * len(xx)]),
     )
