@@ -136,9 +136,7 @@ def _minimize(run, criteria, which, theta, max_iter, tol, cold, done=None):
         unsettled, turns = unsettled[weak], turns[weak]
         if not len(unsettled):
             break
-        unsettled = _settle(
-            run, criteria, which, best, unsettled, turns, max_iter, tol
-        )
+        unsettled = _settle(run, criteria, which, best, unsettled, turns, max_iter, tol)
     return best
 
 
@@ -229,5 +227,7 @@ def _solutions(problem, best, squares, factors=()):
             Outcome.NO_RESIDUAL if e else optimizers.outcome_of(int(s), d)
             for e, s, d in zip(exact, best["status"], best["decrement"], strict=True)
         ],
-        singular=np.array([bool(singular_factors(t)) for t in factors or [()] * len(xx)]),
+        singular=np.array(
+            [bool(singular_factors(t)) for t in factors or [()] * len(xx)]
+        ),
     )

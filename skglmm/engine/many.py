@@ -48,9 +48,7 @@ def compiled_sums(structure):
 def _response_spec(structure, lead=(None,)):
     """Signature of what is a response's own."""
     return {
-        "own": tuple(
-            tf.TensorSpec([*lead, q, None], FLOAT) for q in structure.chain
-        ),
+        "own": tuple(tf.TensorSpec([*lead, q, None], FLOAT) for q in structure.chain),
         "core": (tf.TensorSpec([*lead, None], FLOAT),) * bool(structure.core),
         "border": tf.TensorSpec([*lead, None], FLOAT),
     }
@@ -61,9 +59,7 @@ def _complete(statistics, response):
     out = dict(statistics)
     out["own_border"] = tuple(
         tf.concat([shared[:, :-1], own[:, None]], 1)
-        for shared, own in zip(
-            statistics["own_border"], response["own"], strict=True
-        )
+        for shared, own in zip(statistics["own_border"], response["own"], strict=True)
     )
     for core in response["core"]:
         shared = statistics["core_border"][:, :-1]
@@ -172,9 +168,7 @@ class Many:
     def __init__(self, run, objective, z, weight, border, responses):
         self._structure, self._data = run.structure, objective.data
         self._index, rows = run.index, run.rows(z)
-        self._sums = _sums(
-            run.structure, self._index, rows, weight, border, responses
-        )
+        self._sums = _sums(run.structure, self._index, rows, weight, border, responses)
         design = run.design
         size = design.plan.n_core**2 + sum(
             f.n_levels * f.n_effects * (border.shape[1] + 1) for f in design.factors

@@ -216,7 +216,10 @@ def _vectorise_sums():
         found = tf.reshape(found, [-1, n, width])
         return wrap(tf.transpose(found, [1, 0, 2]), True)
 
-    for name, convert in (("SegmentSum", segments), ("SparseTensorDenseMatMul", product)):
+    for name, convert in (
+        ("SegmentSum", segments),
+        ("SparseTensorDenseMatMul", product),
+    ):
         try:
             register(name)(convert)
         except KeyError:  # there is one

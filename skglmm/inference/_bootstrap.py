@@ -63,9 +63,7 @@ def bootstrap_draws(
     with Tally("bootstrap, refits", n_resamples, verbose) as done:
         for n in sizes(inputs, n_resamples):
             Y = truth.draw(inputs, n, random)
-            batch = fit_batch(
-                model, inputs, Y, truth=truth.relative_roots, done=done
-            )
+            batch = fit_batch(model, inputs, Y, truth=truth.relative_roots, done=done)
             stuck += int(np.sum(~batch.converged))
             index = pd.RangeIndex(n, name="draw")
             frames.append(parameters_frame(model, inputs, batch, index))
