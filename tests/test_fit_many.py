@@ -19,8 +19,8 @@ from skglmm.inference._rows import read_again
 # lme4: fixef, standard errors, sdcor of VarCorr and logLik of
 # lmer(y ~ Days + (Days | Subject), sleepstudy, control = lmerControl(optimizer =
 # "bobyqa", optCtrl = list(rhobeg = 1e-2, rhoend = 1e-11, maxfun = 1e5))) for
-# y = log(Reaction) and 1000 / Reaction. (refit of lme4 1.1-31 gives a REML likelihood of
-# 150.83 for the first, which no call of lmer on that y gives.)
+# y = log(Reaction) and 1000 / Reaction. (refit of lme4 1.1-31 gives another
+# REML likelihood for the first, 150.83, than lmer for the same y.)
 REFITS = {
     "log": (
         *(5.530064806, 0.03366803586, 0.02700861942, 0.004753842568),

@@ -73,7 +73,8 @@ def solve_many(problem, responses, max_iter, tol, device, start=None, done=None)
     """
     squares = problem.weight @ responses**2
     if not problem.design.factors:
-        return _solutions(problem, _least_squares(problem, squares), squares)
+        best = _least_squares(problem, squares)
+        return _solutions(problem, best, squares, [()] * len(squares))
     border, z = problem.rows()
     fixed = border[:, :-1]
     with open_objective(problem, device) as (run, objective):
@@ -141,7 +142,7 @@ def _minimize(run, criteria, which, theta, max_iter, tol, cold, done=None):
 
 
 def _weak(run, thetas):
-    """Which responses have a nearly singular factor, and whether it has axes to turn."""
+    """Which responses have a nearly singular factor, and one with axes to turn."""
     weak, turns = np.zeros((2, len(thetas)), dtype=bool)
     for at, theta in enumerate(thetas):
         for t in run.factors(theta):
@@ -201,7 +202,7 @@ def _settle(run, criteria, which, best, places, turns, max_iter, tol):
     return places[again[~back]]
 
 
-def _solutions(problem, best, squares, factors=()):
+def _solutions(problem, best, squares, factors):
     """What the minima are, from what was kept there."""
     border, p = best["aux"], problem.n_border - 1
     total = problem.weight.sum()
@@ -227,7 +228,5 @@ def _solutions(problem, best, squares, factors=()):
             Outcome.NO_RESIDUAL if e else optimizers.outcome_of(int(s), d)
             for e, s, d in zip(exact, best["status"], best["decrement"], strict=True)
         ],
-        singular=np.array(
-            [bool(singular_factors(t)) for t in factors or [()] * len(xx)]
-        ),
+        singular=np.array([bool(singular_factors(t)) for t in factors]),
     )

@@ -1,10 +1,10 @@
 """The linear model of many responses on one design, side by side.
 
 Responses share the sums of all columns but their own. The criterion of one response is
-`linear.objective`, and `runtime.side_by_side` makes of its evaluation, and of the step of
-the minimiser that follows, those of a batch: the operations of one response, each with
-the response as first axis. Every response has its own parameters and its own state, so
-that what it gets does not depend on who shares the batch with it.
+`linear.objective`, and `runtime.side_by_side` makes of its evaluation, and of the step
+of the minimiser that follows, those of a batch: the operations of one response, each
+with the response as first axis. Every response has its own parameters and its own
+state, so that what it gets does not depend on who shares the batch with it.
 """
 
 import functools

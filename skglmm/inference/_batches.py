@@ -19,8 +19,8 @@ from skglmm._reading.inputs import Inputs
 
 # Values of responses that are worked on together.
 _VALUES = 16_000_000
-# A standard deviation, beside the residual's, to begin a search from, and the least one.
-_BESIDE, _AWAY = 1e-3, 0.1
+# Least standard deviation, beside the residual's, to begin a search from.
+_AWAY = 0.1
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Efron's BCa interval [1]_ of a parameter takes the quantiles of its draws at
     Phi(z0 + (z0 + z) / (1 - a (z0 + z))),    z = Phi^-1 of the tails,
 
 where z0 is the normal quantile of the share of draws below the estimate. The
-acceleration a is a sixth of the skewness of its influence, from a jackknife over groups:
+acceleration a is a sixth of the skewness of its influence, by a jackknife over groups:
 with d_i the mean of the estimates without a group, less the one without group i,
 a = sum d_i^3 / (6 (sum d_i^2)^(3/2)) ([1]_, eq. 6.6, [2]_, eq. 14.15). Groups are what
 is independent: the levels of the outermost factor, or of the largest, if several cross.

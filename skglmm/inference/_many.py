@@ -62,8 +62,8 @@ def fit_many(
         ``variance_components``, by (response, group, effect)
             ``variance`` and ``std``, the residual last for a linear model.
         ``parameters``, by response
-            A column for each coefficient, standard deviation and correlation of effects,
-            by (group, effect).
+            A column for each coefficient, standard deviation and correlation of
+            effects, by (group, effect).
         ``fits``, by response
             ``log_likelihood``, ``converged``, ``singular`` and ``n_iter``.
 
@@ -82,9 +82,9 @@ def fit_many(
     then minimised for many responses at a time, each with its own variances. The
     estimates are those of ``fit``, column by column.
 
-    Responses of other families, and of linear models whose random effects are solved for
-    iteratively, share several scales (``covariance="scalar"`` with slopes), or have no
-    linear fixed part, are fitted one after another. Their rows are read once.
+    Responses of other families, and of linear models whose random effects are solved
+    for iteratively or have one variance for several scales (``covariance="scalar"``
+    with slopes), are fitted one after another. Their rows are read once.
 
     References
     ----------
@@ -132,7 +132,7 @@ def fit_many(
 
 
 def _read(model, X, Y, sample_weight, groups):
-    """Rows as `Inputs`, the names of the responses, and these for the rows that count."""
+    """Rows as `Inputs`; the responses' names, and their values in rows that count."""
     model._validate_params()
     table, part = Table(X, min_rows=2), resolve_part(model.fixed_effects)
     if part is not None:
