@@ -169,6 +169,24 @@ def test_compare_with_the_exact_distribution():
     assert again["p_value"].iloc[1] == table["p_value"].iloc[1]
 
 
+def test_p_value_of_pbmodcomp():
+    # pbkrtest: PBmodcomp(lmer(y ~ Days + g + (1 | Subject)), lmer(y ~ Days +
+    # (1 | Subject)), nsim = 2000) by ML, the first six subjects, g odd ones: the plain
+    # chi-square has .3800
+    X, y, _, _ = sleep()
+    X = X[X["Subject"].isin(sorted(X["Subject"].unique())[:6])]
+    X = X.assign(g=X["Subject"].astype(int) % 2.0)
+    y = y[X.index]
+    model = MixedLinearRegressor("Subject", reml=False)
+    small = MixedLinearRegressor("Subject", reml=False).fit(X[["Days", "Subject"]], y)
+    table = compare(
+        [small, model], X, y, test="bootstrap", n_resamples=4000, random_state=0
+    )
+    assert table["chi2"].iloc[1] == pytest.approx(0.7706, abs=1e-4)
+    error = np.sqrt(0.25 * (1 / 2000 + 1 / 4000))
+    assert abs(table["p_value"].iloc[1] - 0.4888) < 4 * error
+
+
 def test_compare_fits_what_is_not_fitted():
     X, y, model, _ = sleep()
     small = MixedLinearRegressor("Subject")

@@ -2,8 +2,9 @@
 
 Run ``python tests/benchmarks/many.py [fits]``. The design has 600 rows, 30 x 20 levels
 that cross and a column. `fit_many` fits all responses, and ``fit`` so many of them
-(100), from which the time of 1,000 is reckoned. Then 1,000 bootstrap refits of sleepstudy's
-intercepts and slopes. First calls, which trace the graphs, are not counted.
+(100), from which the time of 1,000 is reckoned. Then 1,000 bootstrap refits of
+sleepstudy's intercepts and slopes. First calls, which trace the graphs, are not
+counted.
 """
 
 import os
