@@ -9,8 +9,8 @@ from skglmm._loops.boundary import NO_WORSE, RESTARTS
 from skglmm._loops.linear import EXACT, SMALL, open_objective
 from skglmm._problem.outcome import Outcome
 from skglmm._problem.problem import Problem
-from skglmm._problem.roots import singular_factors
-from skglmm.engine import many, optimizers
+from skglmm._problem.roots import SINGULAR
+from skglmm.engine import covariance, many, optimizers
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def solve_many(problem, responses, max_iter, tol, device, start=None, done=None)
     squares = problem.weight @ responses**2
     if not problem.design.factors:
         best = _least_squares(problem, squares)
-        return _solutions(problem, best, squares, [()] * len(squares))
+        return _solutions(problem, best, squares, [])
     border, z = problem.rows()
     fixed = border[:, :-1]
     with open_objective(problem, device) as (run, objective):
@@ -96,7 +96,7 @@ def solve_many(problem, responses, max_iter, tol, device, start=None, done=None)
             again["n_evaluations"] += best["n_evaluations"][beside]
             better = again["value"] < best["value"][beside]
             _put(best, beside[better], again, better)
-        factors = [run.factors(theta) for theta in best["theta"]]
+        factors = _factors(run, best["theta"])
     return _solutions(problem, best, squares, factors)
 
 
@@ -141,14 +141,28 @@ def _minimize(run, criteria, which, theta, max_iter, tol, cold, done=None):
     return best
 
 
+def _factors(run, thetas):
+    """T_r of each factor, (m, q, q), for parameters (m, k)."""
+    structure, found, at = run.structure, [], 0
+    for kind, q in zip(structure.covariance, structure.n_effects, strict=True):
+        axes = covariance.basis(kind, q)
+        found.append(np.tensordot(thetas[:, at : at + len(axes)], axes, 1))
+        at += len(axes)
+    return found
+
+
+def _least(t):
+    """Least singular value of each T (m, q, q)."""
+    return np.linalg.svd(t, compute_uv=False).min(axis=1)
+
+
 def _weak(run, thetas):
     """Which responses have a nearly singular factor, and one with axes to turn."""
     weak, turns = np.zeros((2, len(thetas)), dtype=bool)
-    for at, theta in enumerate(thetas):
-        for t in run.factors(theta):
-            found = np.linalg.svd(t, compute_uv=False).min() < NEARLY_SINGULAR
-            weak[at] |= found
-            turns[at] |= found and len(t) > 1
+    for t in _factors(run, thetas):
+        found = _least(t) < NEARLY_SINGULAR
+        weak |= found
+        turns |= found & (t.shape[1] > 1)
     return weak, turns
 
 
@@ -213,13 +227,15 @@ def _solutions(problem, best, squares, factors):
     rss = np.maximum(yy - np.sum(xy * coef, axis=(1, 2)), floor)
     noise = rss / (total - p if problem.reml else total)
     covariance = noise[:, None, None] * (np.swapaxes(inverse, 1, 2) @ inverse)
-    by_factor = [np.array(of_factor) for of_factor in zip(*factors, strict=True)]
+    singular = np.zeros(len(noise), dtype=bool)
+    for t in factors:
+        singular |= _least(t) < SINGULAR
     exact = (noise <= EXACT * squares / total) | (squares == 0.0)
     return ManySolutions(
         coef=coef[:, :, 0],
         coef_covariance=covariance,
         covariances=tuple(
-            noise[:, None, None] * (t @ np.swapaxes(t, 1, 2)) for t in by_factor
+            noise[:, None, None] * (t @ np.swapaxes(t, 1, 2)) for t in factors
         ),
         noise_variance=noise,
         value=best["value"],
@@ -228,5 +244,5 @@ def _solutions(problem, best, squares, factors):
             Outcome.NO_RESIDUAL if e else optimizers.outcome_of(int(s), d)
             for e, s, d in zip(exact, best["status"], best["decrement"], strict=True)
         ],
-        singular=np.array([bool(singular_factors(t)) for t in factors]),
+        singular=singular,
     )

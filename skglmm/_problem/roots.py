@@ -2,6 +2,9 @@
 
 import numpy as np
 
+# Least standard deviation, beside the residual, of a covariance that is not singular.
+SINGULAR = 1e-5
+
 
 def covariance_root(covariance):
     """Lower triangular T with T T' the covariance, which may be singular."""
@@ -52,5 +55,5 @@ def singular_factors(factors):
     return tuple(
         r
         for r, t in enumerate(factors)
-        if np.linalg.svd(t, compute_uv=False).min() < 1e-5
+        if np.linalg.svd(t, compute_uv=False).min() < SINGULAR
     )
