@@ -186,16 +186,18 @@ class Laplace:
     ----------
     coef, parameters : ndarrays of shape (p,) and (n_own,)
         Fixed effects and the family's own parameters that the next search begins from.
+    parts, nodes : tuple
+        What tells its graphs apart, and quadrature nodes with their log weights.
     """
 
     def __init__(self, run, family, n_quadrature):
         quadrature = n_quadrature > 1
-        self._parts = (run.structure, family.origin, quadrature)
+        self.parts = (run.structure, family.origin, quadrature)
         self._watch = run.problem.watch
         self._index, self.data = run.index, load(run)
         self._size = objective_size(run.problem)
         q = run.structure.n_effects[0] if run.structure.n_effects else 1
-        self._nodes = product_nodes(n_quadrature if quadrature else 1, q)
+        self.nodes = product_nodes(n_quadrature if quadrature else 1, q)
         self.coef = _least_squares(run.problem, self.data, family)
         self.parameters = np.array(to_numpy(self.data["parameters"]))
 
@@ -204,8 +206,8 @@ class Laplace:
         n_before = len(self.coef) + len(self.parameters)
         state, aux, hessian = _minimize(
             laplace,
-            self._parts,
-            (self._index, self.data, *self._nodes),
+            self.parts,
+            (self._index, self.data, *self.nodes),
             np.concatenate([self.coef, self.parameters, theta]),
             tol * self._size,
             4 if cold else 1,

@@ -148,7 +148,7 @@ def compiled_value(structure, family, quadrature):
     )
 
 
-def _at_mode(inner, index, data, factors, eta):
+def at_mode(inner, index, data, factors, eta):
     """Rows, kernel and sums at the mode with the linear predictor `eta`."""
     structure = inner.structure
     y, trials, w = data["y"], data["trials"], data["weight"]
@@ -165,7 +165,7 @@ def _at_mode(inner, index, data, factors, eta):
     return _Mode(*by_row, state, effects, scores, left, right, posterior, z_score)
 
 
-def _direct(inner, data, nodes, factors, coef, end, mode):
+def direct_part(inner, data, nodes, factors, coef, end, mode):
     """Laplace's or quadrature's share that does not come through the mode."""
     u = end["spherical"]
     if nodes is not None:
@@ -186,7 +186,7 @@ def _direct(inner, data, nodes, factors, coef, end, mode):
     )
 
 
-def _gradient(inner, index, data, factors, coef, end, mode, direct):
+def total_derivatives(inner, index, data, factors, coef, end, mode, direct):
     """Total derivatives in beta, in the family's own parameters and in T_r."""
     structure, x, u = inner.structure, data["X"], end["spherical"]
     _, _, *between = mode.posterior
@@ -280,9 +280,9 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
     one_node, steps = tf.zeros([2, 1], FLOAT), tf.constant(INNER_STEPS, INT)
     start = aux | {"coef": coef}
     end = inner.run(index, data, factors, start, one_node, tol, steps)
-    mode = _at_mode(inner, index, data, factors, end["eta"])
-    direct = _direct(inner, data, nodes, factors, coef, end, mode)
-    by_coef, by_own, by_factor = _gradient(
+    mode = at_mode(inner, index, data, factors, end["eta"])
+    direct = direct_part(inner, data, nodes, factors, coef, end, mode)
+    by_coef, by_own, by_factor = total_derivatives(
         inner, index, data, factors, coef, end, mode, direct
     )
     by_theta = covariance.pull_back(structure, by_factor)

@@ -36,6 +36,8 @@ from skglmm.engine.structure import (
 
 # Share of the tolerance that BFGS may promise at the end.
 _PROMISED = 1e-2
+# Share of a square that its own rounding may leave as residual.
+FLOOR = 1e-14
 
 
 def profile(border, n_rows, reml):
@@ -46,7 +48,7 @@ def profile(border, n_rows, reml):
     coef = tf.linalg.cholesky_solve(lower, xy)
     n = n_rows - reml * tf.cast(p, FLOAT)
     # yy is at least the smallest residual that its own rounding allows
-    floor = 1e-14 * yy + 1e-290
+    floor = FLOOR * yy + 1e-290
     rss = tf.maximum(yy - tf.reduce_sum(xy * coef), floor)
     return {
         "coef": coef[:, 0],
