@@ -184,6 +184,13 @@ class Chart:
         n = self._cuts[-1] + self._n_own
         return parts, u[self._cuts[-1] : n], u[n:]
 
+    def of_factors(self, places):
+        """Which coordinates (n,) are those of factors at given places."""
+        found = np.zeros(len(self.least), dtype=bool)
+        for r in places:
+            found[self._cuts[r] : self._cuts[r + 1]] = True
+        return found
+
     def start(self, optimum):
         """Coordinates of a minimum, or of any point."""
         unit = optimum.sigma or 1.0
@@ -263,93 +270,3 @@ def _rotation(row):
     """Orthogonal axes, the first of which is a direction."""
     axes, _ = np.linalg.qr(np.column_stack([row, np.eye(len(row))]))
     return axes if axes[:, 0] @ row > 0.0 else -axes
-
-
-class Space:
-    """The parameters of a model, and a chart for each.
-
-    Parameters
-    ----------
-    model : BaseMixedModel
-    working : Working
-    deviance : LinearDeviance or LaplaceDeviance
-    """
-
-    def __init__(self, model, working, deviance):
-        self.deviance, self._working = deviance, working
-        problem = working.problem
-        self.is_linear = problem.family.is_linear
-        self.n_own = len(problem.family.parameter_names)
-        self.n_coef = problem.n_border - 1
-        self.n_rows = float(problem.weight.sum())
-        self._terms = {term.name: term for term in model._fitted.terms}
-        self._coefficients = list(model.fixed_effects_.index)
-
-    def chart(self, group, effect):
-        """`Chart` of a row of `parameters_of`; of (None, None) one for none of them.
-
-        Raises
-        ------
-        ValueError
-            If the covariance has no coordinates for it.
-        """
-        blocks, place, row = self._blocks(), None, None
-        unit = self._working.problem.unit
-        reading, limits = _identity(), (-np.inf, np.inf)
-        if group == "fixed":
-            row = self._working.coding.transform[self._coefficients.index(effect)]
-            length = 1.0 if self.is_linear else np.linalg.norm(row)
-            origin = float(row @ np.broadcast_to(self._working.origin, row.shape))
-            reading = _identity(unit * length, unit * origin)
-        elif group == "residual":
-            place = sum(block.n for block in blocks)
-            reading = lambda u: unit * np.exp(u), lambda v: np.log(v / unit)
-        elif group is not None:
-            r = list(self._working.problem.names).index(group)
-            blocks[r], reading, limits = self._own(r, self._terms[group], effect)
-            place = sum(block.n for block in blocks[:r]) + blocks[r].place
-        else:
-            place = 0
-        return Chart(self, blocks, place, row, reading, limits)
-
-    def _blocks(self):
-        problem = self._working.problem
-        return [
-            Cholesky(np.eye(factor.n_effects))
-            if COVARIANCES[factor.kind].correlates
-            else Entries(COVARIANCES[factor.kind], factor.n_effects)
-            for factor in problem.design.factors
-        ]
-
-    def _own(self, r, term, effect):
-        """Coordinates of a factor with one of its parameters among them."""
-        problem = self._working.problem
-        factor, recoding = problem.design.factors[r], problem.recodings[r]
-        structure = COVARIANCES[factor.kind]
-        if effect not in term.effects:
-            names = {
-                f"corr({a}, {b})": (i, j)
-                for i, a in enumerate(term.effects)
-                for j, b in enumerate(term.effects)
-                if i < j
-            }
-            reading = np.sin, lambda v: np.arcsin(np.clip(v, -1.0, 1.0))
-            block = Polar(recoding, names[effect])
-            return block, reading, (-0.5 * np.pi, 0.5 * np.pi)
-        i = term.effects.index(effect)
-        limits = 0.0, np.inf
-        if structure.correlates:
-            return Cholesky(recoding, (i,)), _identity(problem.unit), limits
-        if not (structure.independent or factor.n_effects == 1):
-            raise ValueError(
-                f"covariance={factor.covariance!r} has no coordinates in which the "
-                f"standard deviation of {effect!r} could be held: use "
-                "method='bootstrap'."
-            )
-        block = Entries(structure, factor.n_effects)
-        block.place = 0 if structure.shares else i
-        return block, _identity(problem.unit * abs(recoding[i, i])), limits
-
-
-def _identity(scale=1.0, origin=0.0):
-    return lambda u: scale * u + origin, lambda v: (v - origin) / scale

@@ -25,8 +25,30 @@ def parameters_of(model: BaseMixedModel) -> pd.Series:
     """
     fixed = model.fixed_effects_["estimate"]
     found = {("fixed", name): value for name, value in fixed.items()}
-    for term in model._fitted.terms:
-        sigma = model.random_effects_covariance_[term.name]
+    found |= deviations(model._fitted.terms, model.random_effects_covariance_)
+    if hasattr(model, "noise_variance_"):
+        found["residual", ""] = np.sqrt(model.noise_variance_)
+    index = pd.MultiIndex.from_tuples(list(found), names=["group", "effect"])
+    return pd.Series(list(found.values()), index, dtype=float, name="estimate")
+
+
+def deviations(terms, covariances) -> dict:
+    """Standard deviations and correlations of covariance matrices.
+
+    Parameters
+    ----------
+    terms : tuple of Term
+    covariances : dict of ndarray of shape (q, q)
+        By the name of the term.
+
+    Returns
+    -------
+    found : dict of float
+        In the order of `parameters_of`.
+    """
+    found = {}
+    for term in terms:
+        sigma = covariances[term.name]
         sd = np.sqrt(np.maximum(np.diag(sigma), 0.0))
         for effect, value in zip(term.effects, sd, strict=True):
             found[term.name, effect] = value
@@ -36,7 +58,41 @@ def parameters_of(model: BaseMixedModel) -> pd.Series:
             scale = sd[i] * sd[j]
             name = f"corr({term.effects[i]}, {term.effects[j]})"
             found[term.name, name] = sigma[i, j] / scale if scale > 0.0 else np.nan
-    if hasattr(model, "noise_variance_"):
-        found["residual", ""] = np.sqrt(model.noise_variance_)
-    index = pd.MultiIndex.from_tuples(list(found), names=["group", "effect"])
-    return pd.Series(list(found.values()), index, dtype=float, name="estimate")
+    return found
+
+
+def selected(labels: pd.MultiIndex, wanted) -> pd.MultiIndex:
+    """The labels that a user has asked for, in their order.
+
+    Parameters
+    ----------
+    labels : MultiIndex
+        Of `parameters_of`.
+    wanted : None, str, or list of str or of tuple of (str, str)
+        Groups and labels; None for all.
+
+    Returns
+    -------
+    labels : MultiIndex
+
+    Raises
+    ------
+    ValueError
+        If there is no such parameter.
+    """
+    if wanted is None:
+        return labels
+    one = isinstance(wanted, str) or (isinstance(wanted, tuple) and wanted in labels)
+    wanted = [wanted] if one else list(wanted)
+    groups, kept = labels.get_level_values("group"), np.zeros(len(labels), dtype=bool)
+    for name in wanted:
+        label = tuple(name) if isinstance(name, list | tuple) else name
+        found = groups == label if not isinstance(label, tuple) else labels == label
+        if not np.any(found):
+            raise ValueError(
+                f"parameters= names {name!r}, and the model has no such parameter. It "
+                f"has {', '.join(str(known) for known in labels)}; a group alone stands "
+                "for all of its parameters."
+            )
+        kept |= np.asarray(found)
+    return labels[kept]

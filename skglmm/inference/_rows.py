@@ -15,6 +15,8 @@ from skglmm._reading.table import Table
 # Share of the size of a target that the means of the same rows may differ by, and share
 # of a standard error that it may differ by from that of the fit.
 _SAME, _SAME_ERROR = 1e-9, 1e-2
+# Units that a log-likelihood may differ by.
+_SAME_LIKELIHOOD = 1e-2
 
 
 def check_model(model):
@@ -29,6 +31,34 @@ def check_model(model):
             f"{model!r} is no mixed model of skglmm: of a pipeline or a search give "
             "the last step (pipeline[-1], search.best_estimator_) and the columns "
             "that it was fitted to."
+        )
+
+
+def check_has_parameters(model, inputs, what):
+    """Refuse models whose likelihood is no function of their parameters alone.
+
+    Parameters
+    ----------
+    model : BaseMixedModel
+    inputs : Inputs
+    what : str
+        For what, in words.
+    """
+    name = type(model).__name__
+    if model._fitted.part is not None:
+        raise ValueError(
+            f"The fixed part of this {name} is {model._fitted.part.about}: it has no "
+            f"coefficients, and so there is no {what}."
+        )
+    if inputs.gaps:
+        raise ValueError(
+            f"Some values of the fixed columns are missing, and there is no {what} of "
+            "a likelihood that is not known."
+        )
+    if hasattr(model, "noise_variance_") and not model.noise_variance_ > 0.0:
+        raise ValueError(
+            f"The residual variance of this {name} is zero, where a likelihood has no "
+            f"maximum: there is no {what}."
         )
 
 
@@ -110,14 +140,49 @@ def check_errors(model, covariance):
         raise _others("standard errors are others")
 
 
-def working_again(model, inputs):
-    """`Working` of the rows of a linear model, crossed factors in a dense core.
+def check_likelihood(model, working, deviance):
+    """Refuse rows that give a linear model another likelihood than its fit.
+
+    Parameters
+    ----------
+    model : BaseMixedModel
+    working : Working
+    deviance : callable
+        Gives -2 log-likelihood of these rows at the estimates, in the coordinates of
+        `working`, or the REML criterion.
+    """
+    problem = working.problem
+    if not problem.family.is_linear or hasattr(model, "mc_error_"):
+        return
+    restricted = model.log_likelihood_method_ == "restricted"
+    found, n = -0.5 * deviance(), float(problem.weight.sum())
+    if restricted:
+        found += working.coding.log_volume
+        n -= problem.n_border - 1
+    found -= n * np.log(problem.unit)
+    expected = model.log_likelihood_
+    if abs(found - expected) > _SAME_LIKELIHOOD * (1.0 + 1e-6 * abs(expected)):
+        raise _others(
+            f"the log-likelihood at its estimates is {found:.6g}, and {expected:.6g} "
+            "in fit"
+        )
+
+
+def working_again(
+    model,
+    inputs,
+    advice="df='normal' needs no such matrix, and with so many levels the degrees of "
+    "freedom hardly matter.",
+):
+    """`Working` of the rows of a model, crossed factors in a dense core.
 
     Parameters
     ----------
     model : BaseMixedModel
     inputs : Inputs
         See `read_again`.
+    advice : str, optional
+        What is said where the core is too large.
 
     Returns
     -------
@@ -125,15 +190,12 @@ def working_again(model, inputs):
     """
     progress = Progress(model)
     working = model._working(inputs, model.solver_, True, False, progress, dense=True)
-    working.problem.design.plan.check_size(
-        "df='normal' needs no such matrix, and with so many levels the degrees of "
-        "freedom hardly matter."
-    )
+    working.problem.design.plan.check_size(advice)
     return working
 
 
 def relative_factors(model, working):
-    """T_r of a fitted linear model, in the order of the design.
+    """T_r of a fitted model, in the order of the design.
 
     Parameters
     ----------
@@ -143,13 +205,15 @@ def relative_factors(model, working):
     Returns
     -------
     factors : list of ndarray of shape (q, q)
-        The covariance of the working effects is T T' times the residual variance.
+        The covariance of the working effects is T T' times the residual variance, if
+        there is one.
     """
     problem, found = working.problem, []
+    scale = getattr(model, "noise_variance_", 1.0)
     for name, recoding, factor in zip(
         problem.names, problem.recodings, problem.design.factors, strict=True
     ):
-        covariance = model.random_effects_covariance_[name] / model.noise_variance_
+        covariance = model.random_effects_covariance_[name] / scale
         structure = COVARIANCES[factor.kind]
         root = covariance_root if structure.correlates else structure.root
         found.append(root(in_coordinates(covariance, recoding)))

@@ -15,6 +15,9 @@ _FLAT = 1e-6
 # How near the signed root must come before one more step is taken for the end; steps
 # until then, and how far an end may be, in first steps, before it is infinite.
 _NEAR, _STEPS, _FARTHEST = 2e-3, 40, 1e4
+# Share of a root that is reached that counts as reached, where all that is wanted is
+# a point.
+_ALMOST = 0.9
 
 
 class LowerDeviance(Exception):
@@ -59,10 +62,19 @@ class Trace:
     chart : Chart
     optimum : Optimum
         Where the deviance is least, nearly.
+
+    Attributes
+    ----------
+    best : ndarray of shape (n,)
+        Coordinates of the minimum.
+    value : float
+        The deviance there.
+    left : float
+        The most that a search has promised when it ended.
     """
 
     def __init__(self, chart, optimum):
-        self._chart = chart
+        self._chart, self.left = chart, 0.0
         u = chart.start(optimum)
         self._first = positive(*hessian(chart, u))
         u, value, _ = self._settle(u, self._first.copy(), np.ones(len(u), dtype=bool))
@@ -97,6 +109,7 @@ class Trace:
                 break
             learn(metric, after - u, there - slope)
             u, value, slope = after, found, there
+        self.left = max(self.left, float(promised))
         return u, value, slope
 
     def side(self, sign):
@@ -153,8 +166,21 @@ class Side:
         curved = 1.0 / np.linalg.inv(self._metric)[at, at]
         self._centre = best[at]
         limit = chart.high if sign > 0.0 else chart.low
-        self._limit = abs(limit - best[at])
+        self._limit, self._first = abs(limit - best[at]), 0.0
         self.points = [Point(0.0, 0.0, float(np.sqrt(0.5 * curved)), best)]
+
+    def reach(self, cut):
+        """Find a point where the root is nearly `cut`; False if there is none."""
+        low = max(self.points, key=lambda point: point.zeta)
+        for _ in range(_STEPS):
+            if low.zeta > _ALMOST * cut:
+                return True
+            away = min(self._ahead(low, cut), self._limit)
+            if away == low.away or away > _FARTHEST * (self._first or away):
+                return False
+            self._first = self._first or away
+            low = self._point(away)
+        return False
 
     def _point(self, away):
         near = min(self.points, key=lambda point: abs(point.away - away))
@@ -175,11 +201,11 @@ class Side:
             The boundary if the root is less even there; infinite where it is less
             everywhere.
         """
-        low, high, first = self.points[0], None, None
+        low, high = self.points[0], None
         for _ in range(_STEPS):
             away = between(low, high, cut) if high else self._ahead(low, cut)
-            first = first or away
-            if away > _FARTHEST * first and not high:
+            self._first = self._first or away
+            if away > _FARTHEST * self._first and not high:
                 return self._sign * np.inf
             if away >= self._limit:
                 away = self._limit
