@@ -5,9 +5,10 @@ best. A profile holds one of these where it is not, so that here
 
     D(T, sigma, beta) = N log(2 pi sigma^2) + log|V| + |y - X beta|^2_V / sigma^2
 
-is a function of all of them. With S_j = Z_j'V^-1 [X, y] and the contrast c = (-beta, 1),
-the derivative of the quadratic form in T_r is -2 sum_j (S_j c)(S_j c)' T_r: the sums of
-S_j S_j' give it for every beta, and the rows are not read again.
+is a function of all of them. With S_j = Z_j'V^-1 [X, y] and the contrast
+c = (-beta, 1), the derivative of the quadratic form in T_r is
+-2 sum_j (S_j c)(S_j c)' T_r: the sums of S_j S_j' give it for every beta, and the rows
+are not read again.
 """
 
 import functools

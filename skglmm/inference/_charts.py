@@ -9,7 +9,7 @@ boundaries, 0 and 1, at ordinary points.
 
 import numpy as np
 
-from skglmm._covariances import COVARIANCES, basis
+from skglmm._covariances import basis
 from skglmm._loops.deviance import Optimum
 from skglmm._problem.roots import lower_root
 
@@ -178,9 +178,7 @@ class Chart:
         self.least = np.concatenate([*least, np.full(n - self._cuts[-1], -np.inf)])
 
     def _split(self, u):
-        parts = [
-            u[a:b] for a, b in zip(self._cuts[:-1], self._cuts[1:], strict=True)
-        ]
+        parts = [u[a:b] for a, b in zip(self._cuts[:-1], self._cuts[1:], strict=True)]
         n = self._cuts[-1] + self._n_own
         return parts, u[self._cuts[-1] : n], u[n:]
 

@@ -91,8 +91,8 @@ def selected(labels: pd.MultiIndex, wanted) -> pd.MultiIndex:
         if not np.any(found):
             raise ValueError(
                 f"parameters= names {name!r}, and the model has no such parameter. It "
-                f"has {', '.join(str(known) for known in labels)}; a group alone stands "
-                "for all of its parameters."
+                f"has {', '.join(str(known) for known in labels)}; a group alone "
+                "stands for all of its parameters."
             )
         kept |= np.asarray(found)
     return labels[kept]

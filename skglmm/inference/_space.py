@@ -32,7 +32,7 @@ class Space:
         self.n_coef = problem.n_border - 1
         self.n_rows = float(problem.weight.sum())
         self.restricted = model.log_likelihood_method_ == "restricted"
-        self._terms = {term.name: term for term in model._fitted.terms}
+        self._by_name = {term.name: term for term in model._fitted.terms}
         self._coefficients = list(model.fixed_effects_.index)
 
     def chart(self, group, effect):
@@ -56,7 +56,7 @@ class Space:
             reading = lambda u: unit * np.exp(u), lambda v: np.log(v / unit)
         elif group is not None:
             r = list(self._working.problem.names).index(group)
-            blocks[r], reading, limits = self._own(r, self._terms[group], effect)
+            blocks[r], reading, limits = self._own(r, self._by_name[group], effect)
             place = sum(block.n for block in blocks[:r]) + blocks[r].place
         else:
             place = 0

@@ -228,7 +228,9 @@ class Side:
     def _ahead(self, low, cut):
         """Where to look beyond the farthest point."""
         if not low.slope > 0.0 or not np.isfinite(low.slope):
-            return 2.0 * low.away if low.away else self._chart.sizes(low.u)[self._chart.at]
+            return (
+                2.0 * low.away if low.away else self._chart.sizes(low.u)[self._chart.at]
+            )
         step = (cut - low.zeta) / low.slope
         here = self._centre + low.away
         if self._sign > 0.0 and self._chart.low == 0.0 and here > 0.0:

@@ -110,5 +110,3 @@ def _on_scale(model, space, point):
         found["residual", ""] = sigma
     with np.errstate(divide="ignore", invalid="ignore"):
         return {label: _scale(label)[0](value) for label, value in found.items()}
-
-
