@@ -1,5 +1,7 @@
 """What a model has estimated, by name: the rows of tables of intervals."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 
@@ -59,6 +61,24 @@ def deviations(terms, covariances) -> dict:
             name = f"corr({term.effects[i]}, {term.effects[j]})"
             found[term.name, name] = sigma[i, j] / scale if scale > 0.0 else np.nan
     return found
+
+
+def correlated(model: BaseMixedModel, label) -> tuple:
+    """The two effects whose correlation a label is; none if it is another parameter.
+
+    Parameters
+    ----------
+    model : BaseMixedModel
+    label : tuple of (str, str)
+        Of `parameters_of`.
+    """
+    for term in model._fitted.terms:
+        if term.name != label[0] or label[1] in term.effects:
+            continue
+        for a, b in combinations(term.effects, 2):
+            if label[1] == f"corr({a}, {b})":
+                return a, b
+    return ()
 
 
 def selected(labels: pd.MultiIndex, wanted) -> pd.MultiIndex:

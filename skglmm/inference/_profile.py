@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from skglmm._base import BaseMixedModel, threads_for
 from skglmm._fitted.report import sentences, warn
 from skglmm._sklearn import HasMethods, validate_params
-from skglmm.inference._parameters import parameters_of, selected
+from skglmm.inference._parameters import correlated, parameters_of, selected
 from skglmm.inference._rows import check_has_parameters, read_again
 from skglmm.inference._space import open_space
 from skglmm.inference._tracing import LowerDeviance, Trace
@@ -39,9 +39,15 @@ def profile_intervals(model: BaseMixedModel, inputs, labels, coverage) -> pd.Dat
     """
     cut = -float(ndtri(0.5 * (1.0 - coverage)))
 
-    def ends(trace, chart):
+    def ends(traces, label):
+        # a correlation means nothing where a standard deviation is zero
+        of = correlated(model, label)
+        if any(traces[label[0], effect].side(-1.0).last() < cut for effect in of):
+            return -1.0, 1.0
+        trace = traces[label]
         low, high = (trace.side(sign).end(cut) for sign in (-1.0, 1.0))
-        return float(chart.to_value(low)), float(chart.to_value(high))
+        to_value = trace.chart.to_value
+        return float(to_value(low)), float(to_value(high))
 
     found, unknown = _of_each(model, inputs, labels, ends)
     rows = [found.get(label, (np.nan, np.nan)) for label in labels]
@@ -78,8 +84,9 @@ def profile_of(model: BaseMixedModel, inputs, parameter) -> pd.DataFrame:
 
 
 def _profiles(model, inputs, labels):
-    def points(trace, chart):
-        found = {}
+    def points(traces, label):
+        trace, found = traces[label], {}
+        chart = trace.chart
         for sign in (-1.0, 1.0):
             side = trace.side(sign)
             for zeta in np.arange(_APART, _DRAWN + 0.5 * _APART, _APART):
@@ -189,8 +196,26 @@ def profile(
     return table[["group", "effect", "value", "zeta"]]
 
 
+class _Traces(dict):
+    """Traces by label, made as they are asked for.
+
+    Parameters
+    ----------
+    space : Space
+    optimum : Optimum
+    """
+
+    def __init__(self, space, optimum):
+        super().__init__()
+        self._space, self._optimum = space, optimum
+
+    def __missing__(self, label):
+        self[label] = Trace(self._space.chart(*label), self._optimum)
+        return self[label]
+
+
 def _of_each(model, inputs, labels, function):
-    """What a function gives for the trace and chart of each parameter, by label.
+    """What a function of all traces gives for each parameter, by label.
 
     Those of which the model knows nothing are left out, and there are words for it.
     """
@@ -208,24 +233,25 @@ def _of_each(model, inputs, labels, function):
         for _ in range(_RESTARTS):
             try:
                 found, left = {}, []
+                traces = _Traces(space, optimum)
                 for label in known:
-                    chart = space.chart(*label)
-                    trace = Trace(chart, optimum)
-                    first = first or trace.value
-                    found[label] = function(trace, chart)
-                    left += [label] * (trace.left > _LEFT)
+                    found[label] = function(traces, label)
+                    left += [label] * (traces[label].left > _LEFT)
+                value = traces[label].value
+                first = value if first is None else first
                 break
             except LowerDeviance as lower:
+                first = lower.before if first is None else first
                 optimum = lower.point
         else:
             raise RuntimeError(
                 "The profiles of this model have met a lower deviance again and again: "
                 "its likelihood has no maximum that the search finds."
             )
-    if first - trace.value > 0.1:
+    if first is not None and first - value > 0.1:
         messages.append(
-            f"profiles have met a log-likelihood {0.5 * (first - trace.value):.2g} "
-            "above that of the fit, and are those of this better maximum"
+            f"profiles have met a log-likelihood {0.5 * (first - value):.2g} above "
+            "that of the fit, and are those of this better maximum"
         )
     if left:
         messages.append(f"searches for {_named(left)} have not converged")

@@ -7,6 +7,7 @@ import numpy as np
 from skglmm._covariances import COVARIANCES
 from skglmm._loops.deviance import Optimum, open_deviance
 from skglmm.inference._charts import Chart, Cholesky, Entries, Polar
+from skglmm.inference._parameters import correlated
 from skglmm.inference._rows import check_likelihood, relative_factors, working_again
 from skglmm.solvers import Laplace
 
@@ -25,7 +26,7 @@ class Space:
     """
 
     def __init__(self, model, working, deviance):
-        self.deviance, self._working = deviance, working
+        self.deviance, self._working, self._model = deviance, working, model
         problem = working.problem
         self.is_linear = problem.family.is_linear
         self.n_own = len(problem.family.parameter_names)
@@ -99,14 +100,9 @@ class Space:
         factor, recoding = problem.design.factors[r], problem.recodings[r]
         structure = COVARIANCES[factor.kind]
         if effect not in term.effects:
-            names = {
-                f"corr({a}, {b})": (i, j)
-                for i, a in enumerate(term.effects)
-                for j, b in enumerate(term.effects)
-                if i < j
-            }
+            pair = correlated(self._model, (term.name, effect))
             reading = np.sin, lambda v: np.arcsin(np.clip(v, -1.0, 1.0))
-            block = Polar(recoding, names[effect])
+            block = Polar(recoding, tuple(map(term.effects.index, pair)))
             return block, reading, (-0.5 * np.pi, 0.5 * np.pi)
         i = term.effects.index(effect)
         limits = 0.0, np.inf

@@ -27,11 +27,13 @@ class LowerDeviance(Exception):
     ----------
     point : Optimum
         Where.
+    before : float
+        The deviance of the fit.
     """
 
-    def __init__(self, point):
+    def __init__(self, point, before):
         super().__init__("a lower deviance than that of the fit")
-        self.point = point
+        self.point, self.before = point, before
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Trace:
 
     Attributes
     ----------
+    chart : Chart
     best : ndarray of shape (n,)
         Coordinates of the minimum.
     value : float
@@ -74,7 +77,7 @@ class Trace:
     """
 
     def __init__(self, chart, optimum):
-        self._chart, self.left = chart, 0.0
+        self.chart, self.left = chart, 0.0
         u = chart.start(optimum)
         self._first = positive(*hessian(chart, u))
         u, value, _ = self._settle(u, self._first.copy(), np.ones(len(u), dtype=bool))
@@ -83,12 +86,12 @@ class Trace:
     @property
     def _free(self):
         free = np.ones(len(self.best), dtype=bool)
-        free[self._chart.at] = False
+        free[self.chart.at] = False
         return free
 
     def _settle(self, u, metric, free):
         """Minimise over the coordinates that are free; `metric` learns as it goes."""
-        chart = self._chart
+        chart = self.chart
         value, slope = chart.evaluate(u)
         for _ in range(_MOST):
             moves = free & ~((u <= chart.least) & (slope > 0.0))
@@ -123,11 +126,11 @@ class Trace:
         -------
         side : Side
         """
-        return Side(self, self._chart, sign)
+        return Side(self, sign)
 
     def held(self, u, near, metric):
         """A point with the coordinate as in u, from one that is near."""
-        chart, free = self._chart, self._free
+        chart, free = self.chart, self._free
         at = chart.at
         moved = u[at] - near[at]
         start = near.copy()
@@ -140,7 +143,7 @@ class Trace:
         start = np.maximum(chart.raised(start), chart.least)
         found, value, slope = self._settle(start, metric, free)
         if value < self.value - _BETTER:
-            raise LowerDeviance(chart.point(found))
+            raise LowerDeviance(chart.point(found), self.value)
         return found, max(value - self.value, 0.0), slope[at]
 
 
@@ -150,7 +153,6 @@ class Side:
     Parameters
     ----------
     trace : Trace
-    chart : Chart
     sign : {-1.0, 1.0}
 
     Attributes
@@ -159,8 +161,9 @@ class Side:
         In the order in which they were found; the first is the minimum.
     """
 
-    def __init__(self, trace, chart, sign):
-        self._trace, self._chart, self._sign = trace, chart, sign
+    def __init__(self, trace, sign):
+        self._trace, self._chart, self._sign = trace, trace.chart, sign
+        chart = trace.chart
         self._metric = trace._first.copy()
         at, best = chart.at, trace.best
         curved = 1.0 / np.linalg.inv(self._metric)[at, at]
@@ -168,6 +171,10 @@ class Side:
         limit = chart.high if sign > 0.0 else chart.low
         self._limit, self._first = abs(limit - best[at]), 0.0
         self.points = [Point(0.0, 0.0, float(np.sqrt(0.5 * curved)), best)]
+
+    def last(self):
+        """The root at the boundary, which there must be."""
+        return self._point(self._limit).zeta if self._limit > 0.0 else 0.0
 
     def reach(self, cut):
         """Find a point where the root is nearly `cut`; False if there is none."""

@@ -6,7 +6,7 @@ from scipy.special import ndtri
 
 from skglmm._base import BaseMixedModel
 from skglmm._fitted.report import sentences, warn
-from skglmm.inference._parameters import deviations, parameters_of
+from skglmm.inference._parameters import correlated, deviations, parameters_of
 from skglmm.inference._space import open_space
 from skglmm.inference._tracing import hessian
 
@@ -43,7 +43,7 @@ def wald_intervals(model: BaseMixedModel, inputs, labels, coverage) -> pd.DataFr
         found = _errors(model, inputs)
         for at in np.flatnonzero(~fixed):
             label = labels[at]
-            onto, back = _scale(label)
+            onto, back = _scale(model, label)
             with np.errstate(divide="ignore"):
                 here = onto(estimate[label])
             rows[at] = back(here + z * found.get(label, np.nan) * sign)
@@ -61,9 +61,9 @@ def wald_intervals(model: BaseMixedModel, inputs, labels, coverage) -> pd.DataFr
     return pd.DataFrame(rows, index=labels, columns=["lower", "upper"])
 
 
-def _scale(label):
+def _scale(model, label):
     """Scale of the normal distribution, and the way back."""
-    if label[1].startswith("corr(") and label[1].endswith(")"):
+    if correlated(model, label):
         return np.arctanh, np.tanh
     return np.log, np.exp
 
@@ -84,9 +84,10 @@ def _errors(model, inputs):
         jacobian = []
         for step, axis in zip(_STEP * sizes, np.eye(len(u)), strict=True):
             ahead, behind = scaled(u + step * axis), scaled(u - step * axis)
-            jacobian.append(
-                [(ahead[label] - behind[label]) / (2.0 * step) for label in here]
-            )
+            with np.errstate(invalid="ignore"):
+                jacobian.append(
+                    [(ahead[label] - behind[label]) / (2.0 * step) for label in here]
+                )
     jacobian = np.reshape(jacobian, (len(u), len(here)))[inside]
     size = sizes[inside]
     values, axes = np.linalg.eigh(curved[np.ix_(inside, inside)] * np.outer(size, size))
@@ -109,4 +110,4 @@ def _on_scale(model, space, point):
     if sigma is not None:
         found["residual", ""] = sigma
     with np.errstate(divide="ignore", invalid="ignore"):
-        return {label: _scale(label)[0](value) for label, value in found.items()}
+        return {label: _scale(model, label)[0](value) for label, value in found.items()}
