@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from skglmm.engine import generalized, kernel
-from skglmm.engine.inner import INNER_STEPS, Inner
+from skglmm.engine.inner import INNER_STEPS, RIDGE, Inner
 from skglmm.engine.laplace import at_mode, direct_part, total_derivatives
 from skglmm.engine.linear import FLOOR
 from skglmm.engine.structure import (
@@ -181,7 +181,7 @@ def compiled_laplace(structure, family, quadrature):
 
 
 class LaplaceDeviance:
-    """-2 log-likelihood of counts or outcomes, as `generalized.Laplace` has it.
+    """-2 log-likelihood of counts or outcomes: `generalized.Laplace` without its ridge.
 
     Parameters
     ----------
@@ -211,4 +211,6 @@ class LaplaceDeviance:
         out = to_numpy({name: v for name, v in found.items() if name != "eta"})
         if np.isfinite(out["value"]):
             self._eta = found["eta"]
-        return out | {"value": float(out["value"])}
+        coef = coef.numpy()
+        value = float(out["value"]) - RIDGE * float(coef @ coef)
+        return out | {"value": value, "coef": out["coef"] - 2.0 * RIDGE * coef}

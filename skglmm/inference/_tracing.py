@@ -15,6 +15,9 @@ _FLAT = 1e-6
 # How near the signed root must come before one more step is taken for the end; steps
 # until then, and how far an end may be, in first steps, before it is infinite.
 _NEAR, _STEPS, _FARTHEST = 2e-3, 40, 1e4
+# Share of what is missing of the root that it still rises by, if it went on as far
+# again, where it has levelled off.
+_LEVEL = 1e-3
 # Share of a root that is reached that counts as reached, where all that is wanted is
 # a point.
 _ALMOST = 0.9
@@ -48,12 +51,19 @@ class Point:
         Root of the increase of the deviance, and its derivative in `away`.
     u : ndarray of shape (n,)
         All coordinates.
+    left : float, default=0.0
+        What the search had promised when it ended.
     """
 
     away: float
     zeta: float
     slope: float
     u: np.ndarray
+    left: float = 0.0
+
+    def level(self, cut):
+        """Whether the root has levelled off before it is `cut`."""
+        return self.away > 0.0 and self.slope * self.away < _LEVEL * (cut - self.zeta)
 
 
 class Trace:
@@ -73,15 +83,15 @@ class Trace:
     value : float
         The deviance there.
     left : float
-        The most that a search has promised when it ended.
+        The most that a search for the minimum or an end has promised when it ended.
     """
 
     def __init__(self, chart, optimum):
-        self.chart, self.left = chart, 0.0
+        self.chart = chart
         u = chart.start(optimum)
         self._first = positive(*hessian(chart, u))
         u, value, _ = self._settle(u, self._first.copy(), np.ones(len(u), dtype=bool))
-        self.best, self.value = u, value
+        self.best, self.value, self.left = u, value, self._promised
 
     @property
     def _free(self):
@@ -93,10 +103,11 @@ class Trace:
         """Minimise over the coordinates that are free; `metric` learns as it goes."""
         chart = self.chart
         value, slope = chart.evaluate(u)
-        for _ in range(_MOST):
+        promised = 0.0
+        for _ in range(_MOST if np.isfinite(value) else 0):
             moves = free & ~((u <= chart.least) & (slope > 0.0))
             step = np.zeros(len(u))
-            step[moves] = -np.linalg.solve(metric[np.ix_(moves, moves)], slope[moves])
+            step[moves] = -solved(metric[np.ix_(moves, moves)], slope[moves])
             promised = -slope @ step
             if not promised > _LEFT:
                 break
@@ -112,7 +123,7 @@ class Trace:
                 break
             learn(metric, after - u, there - slope)
             u, value, slope = after, found, there
-        self.left = max(self.left, float(promised))
+        self._promised = float(promised)
         return u, value, slope
 
     def side(self, sign):
@@ -135,7 +146,7 @@ class Trace:
         moved = u[at] - near[at]
         start = near.copy()
         inner = metric[np.ix_(free, free)]
-        step = -np.linalg.solve(inner, metric[free, at]) * moved
+        step = -solved(inner, metric[free, at]) * moved
         sizes = chart.sizes(near)[free]
         step /= max(1.0, np.max(np.abs(step) / sizes, initial=0.0) / _LONGEST)
         start[free] += step
@@ -144,7 +155,7 @@ class Trace:
         found, value, slope = self._settle(start, metric, free)
         if value < self.value - _BETTER:
             raise LowerDeviance(chart.point(found), self.value)
-        return found, max(value - self.value, 0.0), slope[at]
+        return found, max(value - self.value, 0.0), slope[at], self._promised
 
 
 class Side:
@@ -166,7 +177,7 @@ class Side:
         chart = trace.chart
         self._metric = trace._first.copy()
         at, best = chart.at, trace.best
-        curved = 1.0 / np.linalg.inv(self._metric)[at, at]
+        curved = 1.0 / solved(self._metric, np.eye(len(best))[at])[at]
         self._centre = best[at]
         limit = chart.high if sign > 0.0 else chart.low
         self._limit, self._first = abs(limit - best[at]), 0.0
@@ -182,6 +193,8 @@ class Side:
         for _ in range(_STEPS):
             if low.zeta > _ALMOST * cut:
                 return True
+            if low.level(cut) and not np.isfinite(self._limit):
+                return False
             away = min(self._ahead(low, cut), self._limit)
             if away == low.away or away > _FARTHEST * (self._first or away):
                 return False
@@ -193,10 +206,10 @@ class Side:
         near = min(self.points, key=lambda point: abs(point.away - away))
         u = near.u.copy()
         u[self._chart.at] = self._centre + self._sign * away
-        u, more, slope = self._trace.held(u, near.u, self._metric)
+        u, more, slope, left = self._trace.held(u, near.u, self._metric)
         zeta = float(np.sqrt(more))
         slope = self._sign * slope / (2.0 * zeta) if zeta > 0.0 else 0.0
-        self.points.append(Point(away, zeta, float(slope), u))
+        self.points.append(Point(away, zeta, float(slope), u, left))
         return self.points[-1]
 
     def end(self, cut):
@@ -210,9 +223,16 @@ class Side:
         """
         low, high = self.points[0], None
         for _ in range(_STEPS):
-            away = between(low, high, cut) if high else self._ahead(low, cut)
+            if high:
+                away = between(low, high, cut)
+            elif low.level(cut):
+                away = self._limit
+            else:
+                away = self._ahead(low, cut)
             self._first = self._first or away
-            if away > _FARTHEST * self._first and not high:
+            if not high and away > _FARTHEST * self._first:
+                away = self._limit
+            if not np.isfinite(away):
                 return self._sign * np.inf
             if away >= self._limit:
                 away = self._limit
@@ -220,6 +240,7 @@ class Side:
                     break
             point = self._point(away)
             if abs(point.zeta - cut) < _NEAR and point.slope > 0.0:
+                self._trace.left = max(self._trace.left, point.left)
                 away = point.away + (cut - point.zeta) / point.slope
                 return self._centre + self._sign * min(away, self._limit)
             if point.zeta < cut:
@@ -287,6 +308,14 @@ def positive(found, sizes):
     largest = np.max(np.abs(values), initial=0.0) or 1.0
     values = np.maximum(np.abs(values), _FLAT * largest)
     return (axes * values) @ axes.T / np.outer(sizes, sizes)
+
+
+def solved(matrix, column):
+    """The solution of equations that rounding may have left singular."""
+    try:
+        return np.linalg.solve(matrix, column)
+    except np.linalg.LinAlgError:
+        return np.linalg.lstsq(matrix, column, rcond=1e-12)[0]
 
 
 def learn(metric, step, change):
