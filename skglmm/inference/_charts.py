@@ -15,6 +15,8 @@ from skglmm._problem.roots import lower_root
 
 # Least size of a standard deviation, beside the residual's or 1, in steps.
 _LEAST = 0.02
+# Long steps of a linear predictor of counts or outcomes.
+_FAR = 4.0
 
 
 class Entries:
@@ -253,6 +255,17 @@ class Chart:
         if self._linear and self._row is not None:
             size = unit * np.linalg.norm(self._row) / np.sqrt(self._space.n_rows)
         return np.concatenate([*found, np.ones(self._n_own), np.full(len(rest), size)])
+
+    def reach(self, u):
+        """Longest step of the parameter, where a likelihood may level off.
+
+        Linear predictors that differ by so much on the scale of a log or logit are of
+        different worlds.
+        """
+        if self._linear:
+            return np.inf
+        far = _FAR if self.at >= self._cuts[-1] else _FAR / _LEAST
+        return far * self.sizes(u)[self.at]
 
     def raised(self, u):
         """Beside points where a variance is zero, which are stationary."""

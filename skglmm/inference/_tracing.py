@@ -10,6 +10,8 @@ _STEP, _LONGEST = 1e-3, 3.0
 # What a search may leave of -2 log-likelihood, its most steps, and a decrease that
 # shows that the fit was not the optimum.
 _LEFT, _MOST, _BETTER = 1e-6, 60, 1e-3
+# What a search may have promised for its metric to be of use in the next one.
+_SETTLED = 1e-2
 # Least curvature, as a share of the largest one.
 _FLAT = 1e-6
 # How near the signed root must come before one more step is taken for the end; steps
@@ -109,6 +111,9 @@ class Trace:
             step = np.zeros(len(u))
             step[moves] = -solved(metric[np.ix_(moves, moves)], slope[moves])
             promised = -slope @ step
+            if promised < 0.0:
+                metric[:] = positive(metric, chart.sizes(u))
+                continue
             if not promised > _LEFT:
                 break
             sizes = chart.sizes(u)
@@ -206,7 +211,10 @@ class Side:
         near = min(self.points, key=lambda point: abs(point.away - away))
         u = near.u.copy()
         u[self._chart.at] = self._centre + self._sign * away
-        u, more, slope, left = self._trace.held(u, near.u, self._metric)
+        metric = self._metric.copy()
+        u, more, slope, left = self._trace.held(u, near.u, metric)
+        if left < _SETTLED and np.isfinite(more):
+            self._metric = metric
         zeta = float(np.sqrt(more))
         slope = self._sign * slope / (2.0 * zeta) if zeta > 0.0 else 0.0
         self.points.append(Point(away, zeta, float(slope), u, left))
@@ -247,10 +255,10 @@ class Side:
                 low = point
             else:
                 high = point
-            if high and high.away - low.away < 1e-9 * high.away:
+            if high and high.away - low.away < 1e-7 * high.away:
                 break
-        if high is None and low.away < self._limit:
-            return self._sign * np.inf
+        if low.away < self._limit:
+            self._trace.left = np.inf
         return self._centre + self._sign * low.away
 
     def _ahead(self, low, cut):
@@ -259,7 +267,7 @@ class Side:
             return (
                 2.0 * low.away if low.away else self._chart.sizes(low.u)[self._chart.at]
             )
-        step = (cut - low.zeta) / low.slope
+        step = min((cut - low.zeta) / low.slope, self._chart.reach(low.u))
         here = self._centre + low.away
         if self._sign > 0.0 and self._chart.low == 0.0 and here > 0.0:
             step = here * np.expm1(min(step / here, np.log(3.0)))
