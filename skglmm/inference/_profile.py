@@ -181,7 +181,11 @@ def profile(
     >>> X, y = load_dyestuff(return_X_y=True, as_frame=True)
     >>> model = MixedLinearRegressor("Batch").fit(X, y)
     >>> table = profile(model, X, y, parameters=["residual"])
-    >>> table[table["zeta"].abs() < 0.6].round(2)
+    >>> table[table["zeta"].abs() < 0.6].round(1)
+          group effect  value  zeta
+    5  residual          46.1  -0.5
+    6  residual          49.5   0.0
+    7  residual          53.2   0.5
     """
     with threads_for(X):
         inputs = read_again(model, X, y, sample_weight, groups)
