@@ -530,7 +530,7 @@ def test_rows_are_read_once(monkeypatch):
 
 @pytest.mark.slow
 def test_deviations_are_covered():
-    path = Path(__file__).parent / "benchmarks" / "coverage.py"
+    path = Path(__file__).parent / "benchmarks" / "interval_coverage.py"
     spec = importlib.util.spec_from_file_location("coverage_of_intervals", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

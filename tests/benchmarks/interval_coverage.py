@@ -1,6 +1,6 @@
 """How often 95 per cent intervals of standard deviations hold the true one.
 
-Run ``python tests/benchmarks/coverage.py [data sets] [method]``: responses of 20 groups
+Run ``python tests/benchmarks/interval_coverage.py [data sets] [method]``: responses of 20 groups
 of 6 rows, with a random intercept and a random slope, are simulated 1,000 times, and a
 line a parameter says how many of the intervals by ``confidence_intervals`` hold the
 truth, for method "profile" (default), "wald" or "bootstrap". The exit status is 1 if a
