@@ -1,10 +1,10 @@
 """How often 95 per cent intervals of standard deviations hold the true one.
 
-Run ``python tests/benchmarks/interval_coverage.py [data sets] [method]``: responses of 20 groups
-of 6 rows, with a random intercept and a random slope, are simulated 1,000 times, and a
-line a parameter says how many of the intervals by ``confidence_intervals`` hold the
-truth, for method "profile" (default), "wald" or "bootstrap". The exit status is 1 if a
-standard deviation is covered less often than 93 or more often than 97 per cent.
+Run ``python tests/benchmarks/interval_coverage.py [data sets] [method]``: responses of
+20 groups of 6 rows, with a random intercept and a random slope, are simulated 1,000
+times, and a line a parameter says how many of the intervals by ``confidence_intervals``
+hold the truth, for method "profile" (default), "wald" or "bootstrap". The exit status
+is 1 if a standard deviation is covered by less than 93 or more than 97 per cent.
 """
 
 import os
