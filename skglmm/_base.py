@@ -32,6 +32,7 @@ from skglmm._problem.roots import in_coordinates
 from skglmm._problem.working import factors_of, to_working
 from skglmm._progress import CallbackSupportMixin, Progress, with_callbacks
 from skglmm._reading.features import store_features
+from skglmm._reading.fixed_columns import columns_named
 from skglmm._reading.inputs import read
 from skglmm._reading.table import Table
 from skglmm._reading.target import read_numbers, read_weight
@@ -67,7 +68,7 @@ class BaseMixedModel(
 
     _parameter_constraints: dict = {
         "groups": [None, str, Integral, tuple, list],
-        "fixed_effects": [None, callable, HasMethods(["get_params"])],
+        "fixed_effects": [None, list, callable, HasMethods(["get_params"])],
         "random_slopes": [None, str, Integral, list, dict],
         "random_intercepts": ["boolean", dict],
         "covariance": [StrOptions(NAMES), dict],
@@ -222,6 +223,7 @@ class BaseMixedModel(
             self._named_columns(table, terms),
             family=FAMILIES[self._family],
             part=part,
+            listed=columns_named(self.fixed_effects),
             missing=self.missing,
             reference=self.reference,
             check_rows=self._check_rows,
@@ -248,7 +250,7 @@ class BaseMixedModel(
             factors_of(inputs.terms, inputs.encoded),
         )
         if gaps:
-            check_gaps(inputs.matrix, inputs.names, factors, inputs.terms)
+            check_gaps(inputs.columns, inputs.names, factors, inputs.terms)
         limit = np.inf if gaps or dense else solver.dense_seconds(family, factors)
         design = build_design(factors, limit, sort=not family.is_linear)
         step = design.step(len(inputs.y), family.is_linear)

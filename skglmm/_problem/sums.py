@@ -100,12 +100,14 @@ def of_coded(border, z, weight):
     return LinearTable(values, gram, first, maps)
 
 
-def centred(X, y, weight, fit_intercept, slopes):
+def centred(X, n_fixed, y, weight, fit_intercept, slopes):
     """Table of columns as they are, less their means.
 
     Parameters
     ----------
     X : ndarray of shape (n_rows, n_columns)
+        Fixed columns, and behind them those that have random slopes only.
+    n_fixed : int
     y, weight : ndarray of shape (n_rows,)
     fit_intercept : bool
         Without it, no means are taken off.
@@ -142,8 +144,8 @@ def centred(X, y, weight, fit_intercept, slopes):
     by_block(fill, n_rows, _together(p + 2))
     gram = gram_of(values, weight, size=_together(p + 2))
     nothing = (None,) * 5
-    among = gram[1:-1, 1:-1] / total
-    scale, keep = independent_of_constants(among, mean[:p])
+    among = gram[1 : 1 + n_fixed, 1 : 1 + n_fixed] / total
+    scale, keep = independent_of_constants(among, mean[:n_fixed])
     root = triangular_root(among[np.ix_(keep, keep)], scale[keep], _OWN)
     if root is None:
         return nothing
@@ -168,7 +170,7 @@ def centred(X, y, weight, fit_intercept, slopes):
     table = LinearTable(values, gram, border, tuple(z))
     origin = np.append([mean[p] + level] * first, fit)
     own = own_share(root)
-    coding = coding_of(inverse, keep, mean[:p], fit_intercept, own)
+    coding = coding_of(inverse, keep, mean[:n_fixed], fit_intercept, own)
     return table, coding, origin, recodings, squares
 
 

@@ -221,7 +221,7 @@ def _rows(inputs, design, family, linear_part):
         if linear_part and size and not _UNUSUAL < size < 1.0 / _UNUSUAL:
             unit = 2.0 ** np.round(np.log2(size))
             y, size = y / unit, size / unit
-    columns = matrix if linear_part else matrix[:, :0]
+    columns = matrix[:, : len(inputs.names)] if linear_part else matrix[:, :0]
     return _Rows(inputs, y, weight, matrix, columns, offset, trials, size, unit)
 
 
@@ -231,7 +231,7 @@ def _coordinates(rows, linear, linear_part, gaps, fit_intercept):
     if linear and linear_part and not gaps:
         slopes = [(rows.places(t), t.intercept, t.covariance) for t in terms]
         table, coding, origin, recodings, squares = centred(
-            rows.matrix, y, weight, fit_intercept, slopes
+            rows.matrix, rows.columns.shape[1], y, weight, fit_intercept, slopes
         )
         if table is not None:
             return _Coordinates(table, None, None, coding, origin, recodings, squares)

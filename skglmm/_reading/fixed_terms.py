@@ -1,10 +1,10 @@
-"""Which coefficients belong together: those of one column, or of one term."""
+"""Which coefficients belong together: those of one column."""
 
 from skglmm._reading.inputs import Inputs
 
 
 def fixed_terms(inputs: Inputs) -> dict[str, list[int]]:
-    """Coefficients by the column that they are of.
+    """Coefficients of each column of the fixed part, or of each term of its formula.
 
     Parameters
     ----------
@@ -13,15 +13,23 @@ def fixed_terms(inputs: Inputs) -> dict[str, list[int]]:
     Returns
     -------
     terms : dict of list of int
-        Positions among the coefficients, the intercept left out, by the name of a
-        column, in its order; a column of categories has those of all its dummies.
+        By the name of the column or of the term, in the order of the coefficients:
+        positions among the coefficients without the intercept. A column of text has all
+        its dummies. Empty if the fixed part has no coefficients.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skglmm import MixedLinearRegressor
+    >>> from skglmm._reading.fixed_terms import fixed_terms
+    >>> from skglmm._reading.table import Table
+    >>> visits = pd.DataFrame({"days": [1, 2, 5], "region": ["a", "b", "c"]})
+    >>> model = MixedLinearRegressor()
+    >>> fixed_terms(model._read(Table(visits), [1, 2, 3], None, None, None))
+    {'days': [0], 'region': [1, 2]}
     """
-    owner = {
-        place: column.name
-        for column in inputs.categories.columns
-        for place in column.positions
-    }
-    found: dict[str, list[int]] = {}
-    for k, (at, name) in enumerate(zip(inputs.fixed, inputs.names, strict=False)):
-        found.setdefault(owner.get(at, name), []).append(k)
-    return found
+    owner = {at: c.name for c in inputs.categories.columns for at in c.positions}
+    terms: dict[str, list[int]] = {}
+    for place, name in enumerate(inputs.names):
+        terms.setdefault(owner.get(inputs.fixed[place], name), []).append(place)
+    return terms

@@ -11,6 +11,7 @@ from skglmm._families import Family
 from skglmm._memory import aligned
 from skglmm._reading import identified
 from skglmm._reading.categories import Categories, learn
+from skglmm._reading.fixed_columns import fixed_positions
 from skglmm._reading.labels import encode, twins
 from skglmm._reading.roles import row_offset
 from skglmm._reading.table import Table
@@ -39,7 +40,8 @@ class Inputs:
     names : tuple of str
         Of the columns that have coefficients: none if the fixed part is not linear.
     numeric : tuple of int
-        Positions of the columns of `matrix` in X with its dummies.
+        Positions of the columns of `matrix` in X with its dummies: the fixed ones
+        that have coefficients, and behind them those that have random slopes only.
     matrix : ndarray of shape (n_rows, n_numeric)
         Columns as numbers; NaN where values are missing and may be.
     features : object
@@ -94,6 +96,11 @@ class Inputs:
         """Whether values of the fixed columns are missing."""
         return bool(np.isnan(self.matrix).any())
 
+    @property
+    def columns(self) -> np.ndarray:
+        """Values of the columns that have coefficients."""
+        return self.matrix[:, : len(self.names)]
+
 
 def read(
     table: Table,
@@ -105,6 +112,7 @@ def read(
     *,
     family: Family,
     part: Any,
+    listed: list | None,
     missing: str,
     reference: dict | None,
     check_rows: Callable[[np.ndarray, Any], None],
@@ -125,6 +133,8 @@ def read(
         See `Inputs`.
     family : Family
     part : FixedPart or None
+    listed : list of str or int, or None
+        Columns of the fixed part; None for all that have no other role.
     missing : {"error", "model"}
     reference : dict or None
         Reference levels of columns, where they are not the first.
@@ -141,10 +151,11 @@ def read(
     TypeError, ValueError
         If a column cannot be read, or if the rows cannot determine the model.
     """
-    coded = _coded(table, terms, named, reference, weight, part)
+    fixed = fixed_positions(table, terms, named, listed)
+    coded = _coded(table, terms, fixed, reference, weight, part)
     categories, table, terms, fixed, messages = coded
     features = None if part is None else part.read(table, fixed)
-    numeric = fixed if part is None else _slopes(terms)
+    numeric = _numeric(fixed if part is None else (), terms)
     matrix = read_matrix(table, numeric, terms, part, missing)
     _check_sizes(matrix, [table.describe(at) for at in numeric])
     special = {name: table.numeric([at], name)[:, 0] for name, at in named.items()}
@@ -162,7 +173,7 @@ def read(
         levels=tuple(levels for _, levels in encoded),
         fixed=fixed,
         names=tuple(table.effect_name(at) for at in fixed) if part is None else (),
-        numeric=tuple(numeric),
+        numeric=numeric,
         matrix=matrix,
         features=features,
         y=y,
@@ -177,10 +188,9 @@ def read(
     )
 
 
-def _coded(table, terms, named, reference, weight, part):
+def _coded(table, terms, fixed, reference, weight, part):
     """Categories; table, terms and fixed positions with dummies; and messages."""
     text_as_it_is = part is not None and part.takes_text
-    fixed = fixed_positions(table, terms, named)
     numbers = {at for term in terms for at in term.slopes}
     if not text_as_it_is:
         numbers.update(fixed)
@@ -221,14 +231,6 @@ def _judged(terms, encoded, weight, family, y, trials, rows, messages):
         "hopeless": hopeless,
         "one_row_each": one_row_each,
     }
-
-
-def fixed_positions(
-    table: Table, terms: tuple[Term, ...], named: dict
-) -> tuple[int, ...]:
-    """Positions of the columns that have no role of their own."""
-    gone = {at for term in terms for at in term.columns} | set(named.values())
-    return tuple(at for at in range(table.n_columns) if at not in gone)
 
 
 def read_matrix(table, positions, terms, part, missing) -> np.ndarray:
@@ -273,6 +275,11 @@ def _check_sizes(columns, names):
 def _slopes(terms):
     """Positions of the columns that have random slopes."""
     return sorted({at for term in terms for at in term.slopes})
+
+
+def _numeric(fixed, terms):
+    """Positions of the fixed columns, and behind them of other slopes."""
+    return (*fixed, *(at for at in _slopes(terms) if at not in fixed))
 
 
 def _ones(n):
