@@ -456,6 +456,10 @@ class _Problem:
             random_intercepts={f: t.intercept for f, t in pairs},
             covariance={f: t.covariance for f, t in pairs},
         )
+        if isinstance(model.fixed_effects, list):
+            keys = model.fixed_effects
+            found = [self.table.position(key, "fixed_effects") for key in keys]
+            model.set_params(fixed_effects=[place[at] for at in found if at in place])
         for name in model._column_parameters:
             key = getattr(model, name)
             if key is not None:

@@ -51,10 +51,6 @@ def with_value(column, row, value):
             "offset='g' names a column that already has another role",
         ),
         (
-            {"groups": ["g", "h"], "random_slopes": {"g": ["h"]}},
-            "random_slopes: column 'h' holds labels of the factor 'h'.*needs numbers",
-        ),
-        (
             {"groups": "g", "random_slopes": ["g"]},
             "random_slopes: column 'g' holds labels of the factor 'g'",
         ),

@@ -233,10 +233,6 @@ def test_a_list_of_one_factor_takes_a_list_of_slopes(pupils):
             "random_slopes: column 'school' holds labels of the factor 'school'",
         ),
         (
-            {"groups": ["school", "pupil"], "random_slopes": {"school": [3]}},
-            "random_slopes: column 'pupil' holds labels of the factor 'pupil'",
-        ),
-        (
             {"groups": ("school", "pupil"), "random_slopes": ["pupil"]},
             "column 'pupil' holds labels of the factor 'school:pupil'",
         ),

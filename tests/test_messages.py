@@ -108,8 +108,9 @@ ERRORS = {
     ),
     "a slope on a group column": (
         lambda: linear("g", random_slopes=["g"]).fit(X, TARGET),
-        "random_slopes: column 'g' holds labels of the factor 'g', and a slope needs "
-        "numbers: take it out of random_slopes, or copy it to a column of its own.",
+        "random_slopes: column 'g' holds labels of the factor 'g' and is the same in "
+        "all rows of a level: take it out of random_slopes, or make it a slope of "
+        "another factor.",
     ),
     "a factor without effects": (
         lambda: linear("g", random_intercepts=False).fit(X, TARGET),

@@ -92,6 +92,7 @@ def attributes(
         categories=inputs.categories,
         objective=solution.history,
         path=_path(working, solution),
+        by_name=inputs.by_name,
     )
 
 

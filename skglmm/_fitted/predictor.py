@@ -12,9 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from skglmm._families.base import explained_deviance
 from skglmm._fitted.prediction import Effects, Rows
 from skglmm._fitted.report import sentences, warn
-from skglmm._fitted.state import family_of
+from skglmm._fitted.state import family_of, fit_columns
 from skglmm._fixed.column_model import read_rows
-from skglmm._reading.features import check_features
 from skglmm._reading.labels import encode, lookup, unseen_report
 from skglmm._reading.roles import row_offset
 from skglmm._reading.table import Table
@@ -254,7 +253,7 @@ class PredictorMixin:
             raise ValueError(
                 f"level must be 'conditional' or 'population', got {level!r}."
             )
-        table = self._table(X)
+        table = self._table(X, level)
         special = {
             name: table.numeric([at], name)[:, 0]
             for name, at in self._fitted.named.items()
@@ -295,10 +294,9 @@ class PredictorMixin:
             return rows, special
         return rows, special, list(map(_kin, labels, codes))
 
-    def _table(self, X):
+    def _table(self, X, level="conditional"):
         """The columns of fit in new rows, with the dummies behind them."""
-        table = Table(X)
-        check_features(self, X, table)
+        table = fit_columns(self, X, Table(X), level)
         return self._fitted.categories.code(table, self.handle_unknown_fixed)
 
     def _offset_with_part(self, offset, table, codes):
@@ -340,7 +338,10 @@ class PredictorMixin:
                 raise ValueError(
                     f"groups= was given to a model that {source}: leave it out."
                 )
-            return [term_labels(table, term)[0] for term in self._fitted.terms]
+            return [
+                None if table.absent & set(term.columns) else term_labels(table, term)[0]
+                for term in self._fitted.terms
+            ]
         if groups is None:
             raise ValueError(
                 "This model was fitted with fit(groups=...): pass groups= here as "

@@ -7,6 +7,8 @@ import numpy as np
 from skglmm._families import FAMILIES, Family
 from skglmm._fixed.fitted_part import FittedPart
 from skglmm._reading.categories import Categories
+from skglmm._reading.features import arranged
+from skglmm._reading.table import Table
 from skglmm._reading.terms import Term
 
 
@@ -79,6 +81,8 @@ class Fitted:
     path : ndarray of shape (n_kept, n_variances) or None
         Variances at the first steps, in the order of `variance_components_`, by solvers
         that keep them.
+    by_name : bool
+        Whether the user has named the columns of the fixed part.
     """
 
     terms: tuple[Term, ...]
@@ -96,10 +100,40 @@ class Fitted:
     categories: Categories = Categories()
     objective: np.ndarray | None = None
     path: np.ndarray | None = None
+    by_name: bool = False
 
     def position(self, name: str | int) -> int:
         """Which of the terms has that name."""
         return [term.name for term in self.terms].index(name)
+
+
+    def needed(self, n_columns: int, level: str = "conditional") -> set[int]:
+        """Positions of the columns of X that predictions read.
+
+        Parameters
+        ----------
+        n_columns : int
+            Columns of X.
+        level : {"conditional", "population"}, default="conditional"
+            The labels are not needed for ``"population"``.
+
+        Returns
+        -------
+        positions : set of int
+        """
+        read = {at for term in self.terms for at in term.slopes}
+        read |= set(self.fixed_columns) | set(self.named.values())
+        read |= set(() if self.part is None else self.part.columns)
+        read |= {column.at for column in self.categories.columns}
+        if level == "conditional":
+            read |= {at for term in self.terms for at in term.columns}
+        return {at for at in read if at < n_columns}
+
+
+def fit_columns(model, X, table: Table, level: str = "conditional") -> Table:
+    """Rows with the columns of fit at their positions; see `arranged`."""
+    needed = model._fitted.needed(model.n_features_in_, level)
+    return arranged(model, X, table, needed, model._fitted.by_name)
 
 
 def family_of(model) -> Family:

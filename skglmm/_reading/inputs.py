@@ -57,6 +57,8 @@ class Inputs:
         Positions of the columns with a role of their own, by parameter.
     from_metadata : bool
         Whether the groups were given to `fit`.
+    by_name : bool
+        Whether the user has named the columns of the fixed part.
     messages : tuple of str
         What was noticed.
     hopeless : str or None
@@ -82,6 +84,7 @@ class Inputs:
     rows: np.ndarray
     named: dict[str, int]
     from_metadata: bool
+    by_name: bool
     messages: tuple[str, ...]
     hopeless: str | None
     one_row_each: dict[int, str]
@@ -184,6 +187,7 @@ def read(
         rows=rows,
         named=named,
         from_metadata=from_metadata,
+        by_name=listed is not None,
         **_judged(terms, encoded, weight, family, y, trials, rows, messages),
     )
 

@@ -52,6 +52,8 @@ class Table:
         Shape of the table.
     names : list of str or None
         Column names; None for an array, or when a name is not a str.
+    absent : frozenset of int
+        Positions of columns of fit that X does not have.
 
     Raises
     ------
@@ -94,6 +96,7 @@ class Table:
             if all(isinstance(name, str) for name in names):
                 self.names = [str(name) for name in names]
         self._dummies: tuple[Dummy, ...] = ()
+        self.absent: frozenset[int] = frozenset()
 
     def with_dummies(self, dummies: Iterable[Dummy]) -> "Table":
         """The table with further columns, whose positions are behind its own.
@@ -109,6 +112,28 @@ class Table:
         """
         table = copy.copy(self)
         table._dummies = tuple(dummies)
+        return table
+
+    def arranged(self, names: list[str]) -> "Table":
+        """A dataframe with these columns in this order, and nothing in missing ones.
+
+        Parameters
+        ----------
+        names : list of str
+
+        Returns
+        -------
+        table : Table
+        """
+        table, found = copy.copy(self), self.names or []
+        table.absent = frozenset(j for j, n in enumerate(names) if n not in found)
+        if isinstance(self._data, pd.DataFrame):
+            taken = self._data.iloc[:, [found.index(n) for n in names if n in found]]
+            table._data = taken.reindex(columns=names) if table.absent else taken
+        else:
+            blank = (nw.lit(None).alias(names[j]) for j in table.absent)
+            table._data = self._data.with_columns(*blank).select(names)
+        table.names, table.n_columns = list(names), len(names)
         return table
 
     @property

@@ -95,8 +95,8 @@ def resolve_terms(
     TypeError
         If a parameter is of another type than those above.
     ValueError
-        If a column or factor does not exist or occurs twice, a slope is on a group
-        column, a factor has no effects, or a covariance is unknown.
+        If a column or factor does not exist or occurs twice, a slope is on a column
+        of its own factor, a factor has no effects, or a covariance is unknown.
 
     Examples
     --------
@@ -281,21 +281,16 @@ def _terms(
     covariances = _by_factor(
         covariance, "covariance", names, keys, "full", _check_covariance
     )
-    owner = {
-        position: name
-        for name, positions in zip(names, columns, strict=True)
-        for position in positions
-    }
     terms = []
     for r, name in enumerate(names):
         slopes = []
         for key in slope_keys[r]:
             position = table.position(key, "random_slopes")
-            if position in owner:
+            if position in columns[r]:
                 raise ValueError(
                     f"random_slopes: {table.describe(position)} holds labels of the "
-                    f"factor {owner[position]!r}, and a slope needs numbers: take it "
-                    "out of random_slopes, or copy it to a column of its own."
+                    f"factor {name!r} and is the same in all rows of a level: take it "
+                    "out of random_slopes, or make it a slope of another factor."
                 )
             if position in slopes:
                 raise ValueError(

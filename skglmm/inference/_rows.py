@@ -5,11 +5,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from skglmm._base import BaseMixedModel
 from skglmm._covariances import COVARIANCES
-from skglmm._fitted.state import family_of
+from skglmm._fitted.state import family_of, fit_columns
 from skglmm._fixed.parts import resolve_part
 from skglmm._problem.roots import covariance_root, in_coordinates
 from skglmm._progress import Progress
-from skglmm._reading.features import check_features
 from skglmm._reading.table import Table
 
 # Share of the size of a target that the means of the same rows may differ by, and share
@@ -89,8 +88,7 @@ def read_again(model, X, y, sample_weight, groups):
             "The groups of this model came through fit(groups=): hand them over here "
             "as well (groups=)."
         )
-    table = Table(X, min_rows=2)
-    check_features(model, X, table)
+    table = fit_columns(model, X, Table(X, min_rows=2))
     part = resolve_part(model.fixed_effects)
     inputs = model._read(table, y, sample_weight, groups, part)
     _check_same(model, inputs)
