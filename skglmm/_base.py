@@ -32,7 +32,7 @@ from skglmm._problem.roots import in_coordinates
 from skglmm._problem.working import factors_of, to_working
 from skglmm._progress import CallbackSupportMixin, Progress, with_callbacks
 from skglmm._reading.features import store_features
-from skglmm._reading.fixed_columns import columns_named
+from skglmm._reading.formula import written
 from skglmm._reading.inputs import read
 from skglmm._reading.table import Table
 from skglmm._reading.target import read_numbers, read_weight
@@ -68,7 +68,7 @@ class BaseMixedModel(
 
     _parameter_constraints: dict = {
         "groups": [None, str, Integral, tuple, list],
-        "fixed_effects": [None, list, callable, HasMethods(["get_params"])],
+        "fixed_effects": [None, str, list, callable, HasMethods(["get_params"])],
         "random_slopes": [None, str, Integral, list, dict],
         "random_intercepts": ["boolean", dict],
         "covariance": [StrOptions(NAMES), dict],
@@ -223,7 +223,7 @@ class BaseMixedModel(
             self._named_columns(table, terms),
             family=FAMILIES[self._family],
             part=part,
-            listed=columns_named(self.fixed_effects),
+            listed=written(self.fixed_effects, self.fit_intercept),
             missing=self.missing,
             reference=self.reference,
             check_rows=self._check_rows,

@@ -12,6 +12,7 @@ from skglmm._fixed.estimate import Estimate
 from skglmm._problem.roots import half_and_inverse
 from skglmm._problem.solution import Solution
 from skglmm._problem.working import Working
+from skglmm._reading.fixed_terms import fixed_terms
 from skglmm._reading.inputs import Inputs
 
 
@@ -93,6 +94,8 @@ def attributes(
         objective=solution.history,
         path=_path(working, solution),
         by_name=inputs.by_name,
+        formula=inputs.formula,
+        fixed_terms=fixed_terms(inputs),
     )
 
 

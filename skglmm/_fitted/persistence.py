@@ -10,6 +10,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from skglmm._fitted.state import Facts, Fitted
 from skglmm._fixed.fitted_part import FittedPart
 from skglmm._reading.categories import Categories, CodedColumn
+from skglmm._reading.formula import Formula, FormulaColumns
 from skglmm._reading.terms import Term
 from skglmm._version import __version__
 
@@ -18,6 +19,8 @@ _KINDS = {
     "term": Term,
     "categories": Categories,
     "coded": CodedColumn,
+    "formula": Formula,
+    "formula columns": FormulaColumns,
     "fitted": Fitted,
     "facts": Facts,
 }

@@ -297,7 +297,11 @@ class PredictorMixin:
     def _table(self, X, level="conditional"):
         """The columns of fit in new rows, with the dummies behind them."""
         table = fit_columns(self, X, Table(X), level)
-        return self._fitted.categories.code(table, self.handle_unknown_fixed)
+        fitted = self._fitted
+        table = fitted.categories.code(table, self.handle_unknown_fixed)
+        if fitted.formula is None:
+            return table
+        return fitted.formula.code(table, fitted.categories)
 
     def _offset_with_part(self, offset, table, codes):
         """Offset and fixed part, for levels (-1: unseen) of each factor."""

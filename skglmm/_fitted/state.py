@@ -1,6 +1,6 @@
 """What a model keeps of its fit beside the attributes that users read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from skglmm._families import FAMILIES, Family
 from skglmm._fixed.fitted_part import FittedPart
 from skglmm._reading.categories import Categories
 from skglmm._reading.features import arranged
+from skglmm._reading.formula import FormulaColumns
 from skglmm._reading.table import Table
 from skglmm._reading.terms import Term
 
@@ -83,6 +84,10 @@ class Fitted:
         that keep them.
     by_name : bool
         Whether the user has named the columns of the fixed part.
+    formula : FormulaColumns or None
+        How a formula makes the fixed columns.
+    fixed_terms : dict of list of int
+        Which coefficients belong to each column, or term of the formula.
     """
 
     terms: tuple[Term, ...]
@@ -101,6 +106,8 @@ class Fitted:
     objective: np.ndarray | None = None
     path: np.ndarray | None = None
     by_name: bool = False
+    formula: FormulaColumns | None = None
+    fixed_terms: dict[str, list[int]] = field(default_factory=dict)
 
     def position(self, name: str | int) -> int:
         """Which of the terms has that name."""
@@ -125,6 +132,7 @@ class Fitted:
         read |= set(self.fixed_columns) | set(self.named.values())
         read |= set(() if self.part is None else self.part.columns)
         read |= {column.at for column in self.categories.columns}
+        read |= set(() if self.formula is None else self.formula.columns.values())
         if level == "conditional":
             read |= {at for term in self.terms for at in term.columns}
         return {at for at in read if at < n_columns}

@@ -235,7 +235,7 @@ def resolve_part(fixed_effects):
     TypeError
         If it is a network instead of a function, a class, or a classifier.
     """
-    if fixed_effects is None or isinstance(fixed_effects, list):
+    if fixed_effects is None or isinstance(fixed_effects, str | list):
         return None
     part = fixed_effects
     if isinstance(part, type):

@@ -1,6 +1,6 @@
 """Columns of text, categories or truth values as columns of zeros and ones."""
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -183,11 +183,14 @@ class Categories:
         return self._put(table, [c.codes(table, unknown) for c in self.columns])
 
     def _put(self, table: Table, codes: Sequence[np.ndarray]) -> Table:
-        return table.with_dummies(
+        table = table.with_further(
             Dummy(name, of_rows, level)
             for column, of_rows in zip(self.columns, codes, strict=True)
             for name, level in zip(column.effects, column.coded, strict=True)
         )
+        pairs = zip(self.columns, codes, strict=True)
+        table.codes = {column.at: of_rows for column, of_rows in pairs}
+        return table
 
 
 def learn(
@@ -195,6 +198,7 @@ def learn(
     positions: Iterable[int],
     reference: Mapping[Any, Any] | None = None,
     present: np.ndarray | None = None,
+    coded: Set[int] = frozenset(),
 ) -> tuple[Categories, Table, list[str]]:
     """Categories of the columns that are no numbers.
 
@@ -207,6 +211,8 @@ def learn(
         Reference levels by column, where they are not the first.
     present : ndarray of bool of shape (n_rows,) or None, default=None
         Rows that count; None for all.
+    coded : set of int, default=frozenset()
+        Columns that are coded whatever they hold.
 
     Returns
     -------
@@ -222,12 +228,13 @@ def learn(
         reference level does not exist, or two columns would have one name.
     """
     positions = list(positions)
-    chosen = _chosen(table, positions, reference or {})
+    chosen = _chosen(table, positions, reference or {}, coded)
     kinds = table.kinds(positions)
     columns, codes, messages = [], [], []
     first = table.n_columns
     for at in positions:
-        if kinds.get(at, "truth") == "truth" and at not in chosen:
+        known = at in chosen or at in coded
+        if kinds.get(at, "truth") == "truth" and not known:
             continue
         of_rows, levels = _levels(table, at, present)
         reference_at = 0
@@ -249,7 +256,7 @@ def learn(
     return categories, categories._put(table, codes), messages
 
 
-def _chosen(table, positions, reference) -> dict[int, tuple[Any, str]]:
+def _chosen(table, positions, reference, coded) -> dict[int, tuple[Any, str]]:
     """Reference levels that the user names and the columns' words, by position."""
     chosen: dict[int, tuple[Any, str]] = {}
     for key, level in reference.items():
@@ -258,11 +265,12 @@ def _chosen(table, positions, reference) -> dict[int, tuple[Any, str]]:
         if at not in positions:
             raise ValueError(
                 f"reference: {where} is not coded by the model, because it has another "
-                "role or fixed_effects reads it as it is: take it out of reference."
+                "role, or fixed_effects reads it as it is or leaves it out: take it out "
+                "of reference."
             )
         if at in chosen:
             raise ValueError(f"reference: {where} is there twice: name it once.")
-        if at not in table.kinds([at]):
+        if at not in table.kinds([at]) and at not in coded:
             raise ValueError(
                 f"reference: {where} holds no text or categories, and numbers have no "
                 "reference level: take it out of reference, or make it categorical, "

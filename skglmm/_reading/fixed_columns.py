@@ -1,14 +1,7 @@
 """Columns of the fixed part: those that are named, or all without another role."""
 
-from typing import Any
-
 from skglmm._reading.table import Table
 from skglmm._reading.terms import Term
-
-
-def columns_named(fixed_effects: Any) -> list | None:
-    """The columns that ``fixed_effects`` names, None if it names none."""
-    return fixed_effects if isinstance(fixed_effects, list) else None
 
 
 def fixed_positions(

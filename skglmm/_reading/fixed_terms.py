@@ -28,6 +28,8 @@ def fixed_terms(inputs: Inputs) -> dict[str, list[int]]:
     >>> fixed_terms(model._read(Table(visits), [1, 2, 3], None, None, None))
     {'days': [0], 'region': [1, 2]}
     """
+    if inputs.formula is not None:
+        return {name: list(at) for name, at in (inputs.formula.terms or {}).items()}
     owner = {at: c.name for c in inputs.categories.columns for at in c.positions}
     terms: dict[str, list[int]] = {}
     for place, name in enumerate(inputs.names):

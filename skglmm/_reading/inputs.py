@@ -12,6 +12,7 @@ from skglmm._memory import aligned
 from skglmm._reading import identified
 from skglmm._reading.categories import Categories, learn
 from skglmm._reading.fixed_columns import fixed_positions
+from skglmm._reading.formula import Formula, FormulaColumns
 from skglmm._reading.labels import encode, twins
 from skglmm._reading.roles import row_offset
 from skglmm._reading.table import Table
@@ -31,6 +32,8 @@ class Inputs:
     terms : tuple of Term
     categories : Categories
         How columns that are no numbers have become numbers.
+    formula : FormulaColumns or None
+        How a formula has made the fixed columns.
     codes : tuple of ndarray of shape (n_rows,)
         Level of each row, by term.
     levels : tuple of Index
@@ -69,6 +72,7 @@ class Inputs:
 
     terms: tuple[Term, ...]
     categories: Categories
+    formula: FormulaColumns | None
     codes: tuple[np.ndarray, ...]
     levels: tuple[pd.Index, ...]
     fixed: tuple[int, ...]
@@ -115,7 +119,7 @@ def read(
     *,
     family: Family,
     part: Any,
-    listed: list | None,
+    listed: list | Formula | None,
     missing: str,
     reference: dict | None,
     check_rows: Callable[[np.ndarray, Any], None],
@@ -136,8 +140,8 @@ def read(
         See `Inputs`.
     family : Family
     part : FixedPart or None
-    listed : list of str or int, or None
-        Columns of the fixed part; None for all that have no other role.
+    listed : list of str or int, Formula or None
+        Columns of the fixed part, or a formula over them; None for all that have no other role.
     missing : {"error", "model"}
     reference : dict or None
         Reference levels of columns, where they are not the first.
@@ -154,9 +158,11 @@ def read(
     TypeError, ValueError
         If a column cannot be read, or if the rows cannot determine the model.
     """
-    fixed = fixed_positions(table, terms, named, listed)
-    coded = _coded(table, terms, fixed, reference, weight, part)
-    categories, table, terms, fixed, messages = coded
+    if isinstance(listed, Formula) and listed.text in (table.names or ()):
+        listed = [listed.text]
+    present = None if weight is None else weight > 0
+    coded = _coded(table, terms, named, listed, reference, present, part, missing)
+    categories, formula, table, terms, fixed, messages = coded
     features = None if part is None else part.read(table, fixed)
     numeric = _numeric(fixed if part is None else (), terms)
     matrix = read_matrix(table, numeric, terms, part, missing)
@@ -172,6 +178,7 @@ def read(
     return Inputs(
         terms=terms,
         categories=categories,
+        formula=formula,
         codes=tuple(codes for codes, _ in encoded),
         levels=tuple(levels for _, levels in encoded),
         fixed=fixed,
@@ -192,17 +199,45 @@ def read(
     )
 
 
-def _coded(table, terms, fixed, reference, weight, part):
-    """Categories; table, terms and fixed positions with dummies; and messages."""
+def _coded(table, terms, named, listed, reference, present, part, missing):
+    """Categories and formula; table, terms and fixed positions with them; messages."""
+    formula, as_categories = None, frozenset()
+    if isinstance(listed, Formula):
+        formula, as_categories = listed.read(table)
+        listed = list(formula.columns)
+        _check_formula(formula, as_categories, table, terms, missing)
+    fixed = fixed_positions(table, terms, named, listed)
     text_as_it_is = part is not None and part.takes_text
     numbers = {at for term in terms for at in term.slopes}
     if not text_as_it_is:
         numbers.update(fixed)
-    present = None if weight is None else weight > 0
-    categories, table, messages = learn(table, sorted(numbers), reference, present)
+    categories, table, messages = learn(
+        table, sorted(numbers), reference, present, as_categories
+    )
     if not text_as_it_is:
         fixed = categories.expand(fixed)
-    return categories, table, categories.expand_terms(terms, table), fixed, messages
+    terms = categories.expand_terms(terms, table)
+    if formula is not None:
+        formula, table = formula.learned(table, categories, present)
+        fixed = formula.positions
+    return categories, formula, table, terms, fixed, messages
+
+
+def _check_formula(formula, as_categories, table, terms, missing):
+    """Refuse a formula beside what it does not go with."""
+    if missing != "error":
+        raise ValueError(
+            "missing='model' fills in columns, and the formula in fixed_effects "
+            "computes with them: name the columns in a list, or leave missing at its "
+            "default and fill them in beforehand."
+        )
+    kinds = table.kinds(as_categories)
+    for at in _slopes(terms):
+        if at in as_categories and kinds.get(at, "truth") == "truth":
+            raise ValueError(
+                f"random_slopes: {table.describe(at)} is a category in the formula of "
+                "fixed_effects and a number here: add a copy of it to X."
+            )
 
 
 def _counted(weight, y, matrix, special, encoded):

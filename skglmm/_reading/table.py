@@ -33,6 +33,18 @@ class Dummy(NamedTuple):
     codes: np.ndarray
     level: int
 
+    @property
+    def values(self) -> np.ndarray:
+        """Zeros and ones of shape (n_rows,)."""
+        return self.codes == self.level
+
+
+class Derived(NamedTuple):
+    """A column that was computed from others."""
+
+    name: str
+    values: np.ndarray
+
 
 class Table:
     """Read-only view of a dataframe or array, addressed by column.
@@ -52,6 +64,8 @@ class Table:
         Shape of the table.
     names : list of str or None
         Column names; None for an array, or when a name is not a str.
+    codes : dict of ndarray of shape (n_rows,)
+        Category of each row in the columns that are coded, by position.
     absent : frozenset of int
         Positions of columns of fit that X does not have.
 
@@ -95,15 +109,16 @@ class Table:
             names = list(frame.columns)
             if all(isinstance(name, str) for name in names):
                 self.names = [str(name) for name in names]
-        self._dummies: tuple[Dummy, ...] = ()
+        self._further: tuple[Dummy | Derived, ...] = ()
+        self.codes: dict[int, np.ndarray] = {}
         self.absent: frozenset[int] = frozenset()
 
-    def with_dummies(self, dummies: Iterable[Dummy]) -> "Table":
-        """The table with further columns, whose positions are behind its own.
+    def with_further(self, columns: Iterable[Dummy | Derived]) -> "Table":
+        """The table with further columns, whose positions are behind all others.
 
         Parameters
         ----------
-        dummies : iterable of Dummy
+        columns : iterable of Dummy or Derived
 
         Returns
         -------
@@ -111,8 +126,13 @@ class Table:
             With the shape and the names of this one.
         """
         table = copy.copy(self)
-        table._dummies = tuple(dummies)
+        table._further = (*self._further, *columns)
         return table
+
+    @property
+    def n_further(self) -> int:
+        """Number of columns behind those of X."""
+        return len(self._further)
 
     def arranged(self, names: list[str]) -> "Table":
         """A dataframe with these columns in this order, and nothing in missing ones.
@@ -156,7 +176,7 @@ class Table:
     def effect_name(self, position: int) -> str:
         """Name of the effect of a column: its own, or ``x3`` where it has none."""
         if position >= self.n_columns:
-            return self._dummies[position - self.n_columns].name
+            return self._further[position - self.n_columns].name
         return f"x{position}" if self.names is None else self.names[position]
 
     def position(self, key: Any, parameter: str) -> int:
@@ -344,7 +364,7 @@ class Table:
         """
         positions = [int(position) for position in positions]
         role = f"{what} " if what else ""
-        if self.is_array and self._data.dtype.kind in "biuf" and not self._dummies:
+        if self.is_array and self._data.dtype.kind in "biuf" and not self._further:
             values = self._data
             if positions != list(range(self.n_columns)):
                 values = values[:, positions]
@@ -353,8 +373,7 @@ class Table:
             values = np.empty((self.n_rows, len(positions)))
             for j, position in enumerate(positions):
                 if position >= self.n_columns:
-                    dummy = self._dummies[position - self.n_columns]
-                    values[:, j] = dummy.codes == dummy.level
+                    values[:, j] = self._further[position - self.n_columns].values
                     continue
                 where = role + self.describe(position)
                 values[:, j] = self._float_column(position, where)
