@@ -328,15 +328,16 @@ class BaseMixedModel(
             key = getattr(self, parameter)
             if key is None:
                 continue
-            at = table.position(key, parameter)
-            if at in taken:
-                raise ValueError(
-                    f"{parameter}={key!r} names a column that already has another "
-                    "role (group, slope, offset, exposure or trials): name another "
-                    "column, or add a copy of this one to X."
-                )
-            taken.add(at)
-            named[parameter] = at
+            keys = key if isinstance(key, list) else [key]
+            for at in (found := [table.position(k, parameter) for k in keys]):
+                if at in taken:
+                    raise ValueError(
+                        f"{parameter}={key!r} names a column that already has another "
+                        "role (group, slope, offset, exposure or trials): name another "
+                        "column, or add a copy of this one to X."
+                    )
+                taken.add(at)
+            named[parameter] = tuple(found) if isinstance(key, list) else found[0]
         return named
 
     def _resolve_solver(self):

@@ -42,8 +42,9 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         uncorrelated with one common variance; for all factors or by factor.
     offset : str or int, default=None
         Column of X that is added to the linear predictor as it is.
-    trials : str or int, default=None
-        Column of X that holds the number of trials of each row; None means one.
+    trials : str, int or list, default=None
+        Column of X that holds the number of trials of each row; None means one. A list
+        of columns, such as successes and failures, is added up.
     fit_intercept : bool, default=True
         Whether the fixed part has an intercept.
     solver : {"vi", "laplace", "mackay", "mcem"} or BaseSolver, default="vi"
@@ -174,7 +175,7 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
 
     _parameter_constraints = {
         **BaseMixedModel._parameter_constraints,
-        "trials": [None, str, Integral],
+        "trials": [None, str, Integral, list],
     }
 
     def __init__(

@@ -463,8 +463,12 @@ class _Problem:
         for name in model._column_parameters:
             key = getattr(model, name)
             if key is not None:
-                at = self.table.position(key, name)
-                model.set_params(**{name: place.get(at, at)})
+                keys = key if isinstance(key, list) else [key]
+                found = [self.table.position(k, name) for k in keys]
+                found = [place.get(at, at) for at in found]
+                model.set_params(
+                    **{name: found if isinstance(key, list) else found[0]}
+                )
         return model, safe_indexing(self.X, columns, axis=1)
 
 

@@ -15,7 +15,7 @@ from skglmm._fitted.report import sentences, warn
 from skglmm._fitted.state import family_of, fit_columns
 from skglmm._fixed.column_model import read_rows
 from skglmm._reading.labels import encode, lookup, unseen_report
-from skglmm._reading.roles import row_offset
+from skglmm._reading.roles import role_values, row_offset
 from skglmm._reading.table import Table
 from skglmm._reading.target import read_numbers
 from skglmm._reading.terms import resolve_metadata_terms, row_values, term_labels
@@ -254,10 +254,7 @@ class PredictorMixin:
                 f"level must be 'conditional' or 'population', got {level!r}."
             )
         table = self._table(X, level)
-        special = {
-            name: table.numeric([at], name)[:, 0]
-            for name, at in self._fitted.named.items()
-        }
+        special = role_values(table, self._fitted.named)
         labels = [None] * len(self._fitted.terms)
         conditional = level == "conditional"
         if conditional or (

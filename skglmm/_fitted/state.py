@@ -9,6 +9,7 @@ from skglmm._fixed.fitted_part import FittedPart
 from skglmm._reading.categories import Categories
 from skglmm._reading.features import arranged
 from skglmm._reading.formula import FormulaColumns
+from skglmm._reading.roles import places
 from skglmm._reading.table import Table
 from skglmm._reading.terms import Term
 
@@ -53,8 +54,9 @@ class Fitted:
     Parameters
     ----------
     terms : tuple of Term
-    named : dict of int
-        Positions of the columns with a role of their own, by parameter.
+    named : dict of int or tuple of int
+        Positions of the columns with a role of their own, by parameter; several are
+        added up.
     fixed_columns : tuple of int
         Positions of the columns with a coefficient in X with its dummies.
     from_metadata : bool
@@ -91,7 +93,7 @@ class Fitted:
     """
 
     terms: tuple[Term, ...]
-    named: dict[str, int]
+    named: dict[str, int | tuple[int, ...]]
     fixed_columns: tuple[int, ...]
     from_metadata: bool
     coef_covariance: np.ndarray
@@ -129,7 +131,7 @@ class Fitted:
         positions : set of int
         """
         read = {at for term in self.terms for at in term.slopes}
-        read |= set(self.fixed_columns) | set(self.named.values())
+        read |= set(self.fixed_columns) | set(places(self.named))
         read |= set(() if self.part is None else self.part.columns)
         read |= {column.at for column in self.categories.columns}
         read |= set(() if self.formula is None else self.formula.columns.values())

@@ -1,5 +1,6 @@
 """Columns of the fixed part: those that are named, or all without another role."""
 
+from skglmm._reading.roles import places
 from skglmm._reading.table import Table
 from skglmm._reading.terms import Term
 
@@ -7,7 +8,7 @@ from skglmm._reading.terms import Term
 def fixed_positions(
     table: Table,
     terms: tuple[Term, ...],
-    named: dict[str, int],
+    named: dict[str, int | tuple[int, ...]],
     listed: list | None = None,
 ) -> tuple[int, ...]:
     """Positions of the columns of the fixed part.
@@ -16,7 +17,7 @@ def fixed_positions(
     ----------
     table : Table
     terms : tuple of Term
-    named : dict of int
+    named : dict of int or tuple of int
         Positions of the columns with a role of their own, by parameter.
     listed : list of str or int, default=None
         Columns that the user names, in that order. With None they are all that are no
@@ -42,19 +43,19 @@ def fixed_positions(
     >>> fixed_positions(table, (), {"offset": 1}, ["year"])
     (2,)
     """
+    roles = places(named)
     if listed is None:
         gone = {at for term in terms for at in term.columns}
         gone -= {at for term in terms for at in term.slopes}
-        gone |= set(named.values())
+        gone |= set(roles)
         return tuple(at for at in range(table.n_columns) if at not in gone)
-    roles = {at: parameter for parameter, at in named.items()}
     found: list[int] = []
     for key in listed:
         at = table.position(key, "fixed_effects")
         if at in roles:
             raise ValueError(
-                f"fixed_effects: {table.describe(at)} is the {roles[at]} already "
-                f"({roles[at]}={key!r}): take it out of one of them, or add a copy of "
+                f"fixed_effects: {table.describe(at)} has another role "
+                f"already ({roles[at]}): take it out of one of them, or add a copy of "
                 "it to X."
             )
         if at in found:

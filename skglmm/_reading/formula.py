@@ -63,7 +63,7 @@ class Formula:
                 "for all columns that have no other role"
             )
         try:
-            terms = formulaic.Formula(self.text, _ordering="none")
+            terms = formulaic.Formula(self.text)
         except Exception as error:
             raise self._refused(_said(error)) from None
         if not isinstance(terms, formulaic.SimpleFormula):
@@ -246,9 +246,7 @@ class FormulaColumns:
         terms = self.formula.terms()
         one = ["1"] * self.formula.intercept
         spec = formulaic.ModelSpec(
-            formula=formulaic.Formula(
-                [*one, *map(str, terms)] if terms else (one or ["0"]), _ordering="none"
-            ),
+            formula=formulaic.Formula([*one, *map(str, terms)] or ["0"]),
             na_action="ignore",
             output="pandas",
             transform_state=copy.deepcopy(state),

@@ -14,7 +14,7 @@ from skglmm._reading.categories import Categories, learn
 from skglmm._reading.fixed_columns import fixed_positions
 from skglmm._reading.formula import Formula, FormulaColumns
 from skglmm._reading.labels import encode, twins
-from skglmm._reading.roles import row_offset
+from skglmm._reading.roles import role_values, row_offset
 from skglmm._reading.table import Table
 from skglmm._reading.target import Target
 from skglmm._reading.terms import Term
@@ -56,8 +56,9 @@ class Inputs:
         What the target was before it became zeros and ones.
     rows : ndarray of shape (n_rows,)
         Positions of the rows in X.
-    named : dict of int
-        Positions of the columns with a role of their own, by parameter.
+    named : dict of int or tuple of int
+        Positions of the columns with a role of their own, by parameter; several are
+        added up.
     from_metadata : bool
         Whether the groups were given to `fit`.
     by_name : bool
@@ -86,7 +87,7 @@ class Inputs:
     trials: np.ndarray | None
     classes: np.ndarray | None
     rows: np.ndarray
-    named: dict[str, int]
+    named: dict[str, int | tuple[int, ...]]
     from_metadata: bool
     by_name: bool
     messages: tuple[str, ...]
@@ -115,7 +116,7 @@ def read(
     weight: np.ndarray | None,
     terms: tuple[Term, ...],
     labels: list,
-    named: dict[str, int],
+    named: dict[str, int | tuple[int, ...]],
     *,
     family: Family,
     part: Any,
@@ -136,7 +137,7 @@ def read(
     terms : tuple of Term
     labels : list of tuple
         Label columns of each term, and their names.
-    named : dict of int
+    named : dict of int or tuple of int
         See `Inputs`.
     family : Family
     part : FixedPart or None
@@ -167,7 +168,7 @@ def read(
     numeric = _numeric(fixed if part is None else (), terms)
     matrix = read_matrix(table, numeric, terms, part, missing)
     _check_sizes(matrix, [table.describe(at) for at in numeric])
-    special = {name: table.numeric([at], name)[:, 0] for name, at in named.items()}
+    special = role_values(table, named)
     pairs = zip(terms, labels, strict=True)
     encoded = [encode(parts, term.name, names) for term, (parts, names) in pairs]
     rows, weight, y, matrix, special, encoded = _counted(

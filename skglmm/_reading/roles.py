@@ -1,6 +1,42 @@
 """Columns with a role of their own."""
 
+from collections.abc import Mapping
+
 import numpy as np
+
+from skglmm._reading.table import Table
+
+
+def places(named: Mapping[str, int | tuple[int, ...]]) -> dict[int, str]:
+    """Columns with a role, by position, and the parameter that names them."""
+    return {
+        at: parameter
+        for parameter, found in named.items()
+        for at in (found if isinstance(found, tuple) else (found,))
+    }
+
+
+def role_values(
+    table: Table, named: Mapping[str, int | tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    """Values of the columns with a role.
+
+    Parameters
+    ----------
+    table : Table
+    named : dict of int or tuple of int
+        Positions by parameter; several columns are added up.
+
+    Returns
+    -------
+    special : dict of ndarray of shape (n_rows,)
+    """
+    return {
+        name: table.numeric(list(at), name).sum(axis=1)
+        if isinstance(at, tuple)
+        else table.numeric([at], name)[:, 0]
+        for name, at in named.items()
+    }
 
 
 def row_offset(special, rows=None):
