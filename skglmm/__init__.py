@@ -7,6 +7,7 @@ from skglmm._fitted.summary import Summary
 from skglmm._fixed.parts import NetworkPart, RegressorPart
 from skglmm._linear import MixedLinearRegressor
 from skglmm._logistic import MixedLogisticRegressor
+from skglmm._notation import from_formula
 from skglmm._poisson import MixedPoissonRegressor
 from skglmm._problem.show_plan import show_plan
 from skglmm._version import __version__
@@ -22,5 +23,6 @@ __all__ = [
     "RegressorPart",
     "Summary",
     "__version__",
+    "from_formula",
     "show_plan",
 ]

@@ -466,9 +466,7 @@ class _Problem:
                 keys = key if isinstance(key, list) else [key]
                 found = [self.table.position(k, name) for k in keys]
                 found = [place.get(at, at) for at in found]
-                model.set_params(
-                    **{name: found if isinstance(key, list) else found[0]}
-                )
+                model.set_params(**{name: found if isinstance(key, list) else found[0]})
         return model, safe_indexing(self.X, columns, axis=1)
 
 

@@ -26,7 +26,7 @@ LAYERS = [
     ["_fitted"],
     ["_base"],
     ["_linear", "_poisson", "_logistic", "_binomial"],
-    ["_encoder"],
+    ["_encoder", "_notation"],
     ["datasets"],
     ["cache"],
     ["inference"],

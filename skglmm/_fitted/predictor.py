@@ -340,7 +340,9 @@ class PredictorMixin:
                     f"groups= was given to a model that {source}: leave it out."
                 )
             return [
-                None if table.absent & set(term.columns) else term_labels(table, term)[0]
+                None
+                if table.absent & set(term.columns)
+                else term_labels(table, term)[0]
                 for term in self._fitted.terms
             ]
         if groups is None:

@@ -115,7 +115,6 @@ class Fitted:
         """Which of the terms has that name."""
         return [term.name for term in self.terms].index(name)
 
-
     def needed(self, n_columns: int, level: str = "conditional") -> set[int]:
         """Positions of the columns of X that predictions read.
 
