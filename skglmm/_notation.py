@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import narwhals.stable.v2 as nw
-import numpy as np
 from numpy.typing import ArrayLike
 
 from skglmm._base import BaseMixedModel
@@ -248,6 +247,8 @@ def _parts(text):
         inside = piece.inner
         if not piece.text:
             raise piece.refused("Something is missing between two signs:")
+        if piece.text == ".":
+            raise piece.refused("'.' stands for no columns here: name them.")
         if re.match(r"offset\s*\(", piece.text) and len(piece.tokens()) == 1:
             offsets.append(piece)
         elif inside is not None and inside.holds("|"):
@@ -441,6 +442,8 @@ def _effects(piece, table, sign):
     """Whether there is an intercept, and the columns with slopes."""
     import formulaic
 
+    if not piece.text:
+        raise piece.refused("There are no effects before the '|':")
     try:
         terms = list(formulaic.Formula(_python(piece.text)))
     except Exception as error:
@@ -492,9 +495,8 @@ def _columns(found, table):
     names: set[str] = set()
     fixed = found["fixed_effects"]
     if isinstance(fixed, str):
-        names.update(
-            Formula(fixed, found.get("fit_intercept", True)).read(table)[0].columns
-        )
+        read = Formula(fixed, found.get("fit_intercept", True)).read(table)[0]
+        names.update(read.columns)
     else:
         names.update(fixed)
     slopes = found.get("random_slopes", [])

@@ -27,14 +27,18 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         with an array. A list is several factors; a tuple is one factor made of the
         combination of its columns (named ``"g:h"``). With None the labels come
         through ``fit(groups=)``, or the model has no random effects.
-    fixed_effects : callable, regressor, NetworkPart or RegressorPart, default=None
-        What the fixed part is: None for the linear model, a function that takes the
+    fixed_effects : list, str, callable, regressor or fixed part, default=None
+        What the fixed part is. None is a coefficient for each column that has no other
+        role. A list names these columns, and a str is a formula over columns, such as
+        ``"dose * age"``: see the user guide, :ref:`formulas`. A function that takes the
         number of inputs and returns a `keras.Model` with one linear output, or a
-        regressor of scikit-learn. See the user guide, :ref:`flexible`.
+        regressor of scikit-learn, is a fixed part without coefficients: see
+        :ref:`flexible`.
     random_slopes : str, int, list or dict, default=None
         Columns whose slope differs between levels: one, or a list; a dict gives them
-        for each factor. They stay among the fixed columns. Slopes on a column of
-        categories are those on all its dummies.
+        for each factor. They stay among the fixed columns, unless a list in
+        `fixed_effects` leaves them out. Slopes on a column of categories are those on
+        all its dummies.
     random_intercepts : bool or dict, default=True
         Whether levels have their own intercept, for all factors or by factor.
     covariance : {"full", "diag", "scalar"} or dict, default="full"
@@ -80,7 +84,7 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
     ----------
     coef_ : ndarray of shape (n_fixed,)
         Fixed effects, one per fixed column in input order. Absent if
-        `fixed_effects` is given.
+        `fixed_effects` is a network or a regressor.
     intercept_ : float
         Fixed intercept, 0.0 without one.
     coef_names_ : list of str

@@ -339,11 +339,11 @@ class PredictorMixin:
                 raise ValueError(
                     f"groups= was given to a model that {source}: leave it out."
                 )
+            terms = self._fitted.terms
+            absent = [table.absent.intersection(term.columns) for term in terms]
             return [
-                None
-                if table.absent & set(term.columns)
-                else term_labels(table, term)[0]
-                for term in self._fitted.terms
+                None if gone else term_labels(table, term)[0]
+                for term, gone in zip(terms, absent, strict=True)
             ]
         if groups is None:
             raise ValueError(

@@ -265,8 +265,8 @@ def _chosen(table, positions, reference, coded) -> dict[int, tuple[Any, str]]:
         if at not in positions:
             raise ValueError(
                 f"reference: {where} is not coded by the model, because it has another "
-                "role, or fixed_effects reads it as it is or leaves it out: take it out "
-                "of reference."
+                "role, or fixed_effects reads it as it is or leaves it out: take it "
+                "out of reference."
             )
         if at in chosen:
             raise ValueError(f"reference: {where} is there twice: name it once.")

@@ -15,8 +15,8 @@ from skglmm._reading.categories import Categories
 from skglmm._reading.table import Derived, Table
 from skglmm._reading.words import did_you_mean, plain
 
-# What a formula may call, beside the functions of numpy that work value by value. Others
-# of formulaic look at the order of the rows, or forget what they have seen.
+# What a formula may call, beside functions of numpy that work value by value. Others of
+# formulaic look at the order of the rows, or forget what they have seen.
 FUNCTIONS = {"C", "I", "bs", "cc", "center", "contr", "cr", "cs", "exp", "exp10"}
 FUNCTIONS |= {"exp2", "log", "log10", "log2", "poly", "scale", "standardize"}
 _ALLOWED = (
@@ -132,7 +132,7 @@ class Formula:
         columns : FormulaColumns
         coded : set of int
             Positions of those that are read as categories: text, and what stands in
-            ``C()`` or holds truth values and stands alone.
+            ``C()``.
 
         Raises
         ------
@@ -155,14 +155,12 @@ class Formula:
         kinds = table.kinds(places.values())
         coded = {at for at, kind in kinds.items() if kind != "truth"}
         for name in named:
-            bare = name in alone and places[name] not in kinds
-            if places[name] not in coded and (name in numbers or bare):
+            if places[name] not in coded and name in alone | numbers:
                 raise self._refused(
                     f"{name!r} is a number and, in C(), a category: add a copy to X "
                     "for one of them"
                 )
             coded.add(places[name])
-        coded |= {places[n] for n in alone - numbers if places[n] in kinds}
         return FormulaColumns(self, places), coded
 
 
@@ -375,8 +373,10 @@ def _within_c(factor: Any) -> str | None:
 
 def _names(terms, columns, categories: Categories) -> tuple[str, ...]:
     """Names of the columns: ``region_city`` where formulaic says ``region[T.city]``."""
-    levels = {column.name: map(plain, column.levels) for column in categories.columns}
-    levels = {name: sorted(map(str, of), key=len) for name, of in levels.items()}
+    levels = {
+        column.name: sorted((str(plain(level)) for level in column.levels), key=len)
+        for column in categories.columns
+    }
     names = list(columns)
     for factor in {factor for term in terms for factor in term.factors}:
         of = _within_c(factor) or factor.expr

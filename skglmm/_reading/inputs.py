@@ -142,7 +142,8 @@ def read(
     family : Family
     part : FixedPart or None
     listed : list of str or int, Formula or None
-        Columns of the fixed part, or a formula over them; None for all that have no other role.
+        Columns of the fixed part, or a formula over them; None for all that have no
+        other role.
     missing : {"error", "model"}
     reference : dict or None
         Reference levels of columns, where they are not the first.
@@ -159,8 +160,6 @@ def read(
     TypeError, ValueError
         If a column cannot be read, or if the rows cannot determine the model.
     """
-    if isinstance(listed, Formula) and listed.text in (table.names or ()):
-        listed = [listed.text]
     present = None if weight is None else weight > 0
     coded = _coded(table, terms, named, listed, reference, present, part, missing)
     categories, formula, table, terms, fixed, messages = coded
@@ -169,19 +168,14 @@ def read(
     matrix = read_matrix(table, numeric, terms, part, missing)
     _check_sizes(matrix, [table.describe(at) for at in numeric])
     special = role_values(table, named)
-    pairs = zip(terms, labels, strict=True)
-    encoded = [encode(parts, term.name, names) for term, (parts, names) in pairs]
     rows, weight, y, matrix, special, encoded = _counted(
-        weight, target.values, matrix, special, encoded
+        weight, target.values, matrix, special, _encoded(terms, labels)
     )
     check_rows(y, target.classes)
-    trials = special.get("trials")
     return Inputs(
         terms=terms,
         categories=categories,
         formula=formula,
-        codes=tuple(codes for codes, _ in encoded),
-        levels=tuple(levels for _, levels in encoded),
         fixed=fixed,
         names=tuple(table.effect_name(at) for at in fixed) if part is None else (),
         numeric=numeric,
@@ -189,20 +183,20 @@ def read(
         features=features,
         y=y,
         weight=weight,
-        offset=row_offset(special, rows),
-        trials=trials,
         classes=target.classes,
         rows=rows,
         named=named,
         from_metadata=from_metadata,
         by_name=listed is not None,
-        **_judged(terms, encoded, weight, family, y, trials, rows, messages),
+        **_judged(terms, encoded, weight, family, y, special, rows, messages),
     )
 
 
 def _coded(table, terms, named, listed, reference, present, part, missing):
     """Categories and formula; table, terms and fixed positions with them; messages."""
     formula, as_categories = None, frozenset()
+    if isinstance(listed, Formula) and listed.text in (table.names or ()):
+        listed = [listed.text]
     if isinstance(listed, Formula):
         formula, as_categories = listed.read(table)
         listed = list(formula.columns)
@@ -254,8 +248,15 @@ def _counted(weight, y, matrix, special, encoded):
     return rows, weight, y, matrix, special, encoded
 
 
-def _judged(terms, encoded, weight, family, y, trials, rows, messages):
-    """What the rows cannot determine, as fields of `Inputs`."""
+def _encoded(terms, labels):
+    """Codes and levels by term."""
+    pairs = zip(terms, labels, strict=True)
+    return [encode(parts, term.name, names) for term, (parts, names) in pairs]
+
+
+def _judged(terms, encoded, weight, family, y, special, rows, messages):
+    """Levels, roles and what the rows cannot determine, as fields of `Inputs`."""
+    trials, offset = special.get("trials"), row_offset(special, rows)
     for term, (_, levels) in zip(terms, encoded, strict=True):
         messages += twins(term.name, levels)
     identified.check_levels(terms, encoded, weight, family.is_linear)
@@ -267,6 +268,10 @@ def _judged(terms, encoded, weight, family, y, trials, rows, messages):
             terms, encoded, y, trials, weight
         )
     return {
+        "codes": tuple(codes for codes, _ in encoded),
+        "levels": tuple(levels for _, levels in encoded),
+        "offset": offset,
+        "trials": trials,
         "messages": tuple(messages),
         "hopeless": hopeless,
         "one_row_each": one_row_each,
