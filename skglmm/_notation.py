@@ -269,7 +269,7 @@ def _response(piece, table, family):
     sides = piece.split("|")
     call = re.fullmatch(r"cbind\s*\((.*),(.*)\)", text, re.DOTALL)
     if call or len(sides) > 1:
-        if family != "binomial":
+        if "trials" not in FAMILIES[family]._column_parameters:
             raise piece.refused(
                 f"Successes among trials need family='binomial', not {family!r}:"
             )
@@ -317,7 +317,8 @@ def _offset(pieces, family):
         inside = re.fullmatch(r"offset\s*\((.*)\)", piece.text, re.DOTALL)[1].strip()
         log = re.fullmatch(r"(?:np\.)?log\s*\(\s*([^\W\d][\w.]*)\s*\)", inside)
         name = re.fullmatch(r"[^\W\d][\w.]*", inside)
-        key = "exposure" if log and family == "poisson" else "offset"
+        counts = "exposure" in FAMILIES[family]._column_parameters
+        key = "exposure" if log and counts else "offset"
         if key in found or not (name or key == "exposure"):
             raise piece.refused(
                 "An offset is one column (for counts also the log of one, the "

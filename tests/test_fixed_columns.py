@@ -107,8 +107,11 @@ def test_outcomes_with_slopes_without_a_fixed_effect():
         solver="laplace",
     ).fit(X, y)
     # glmer((use == "Y") ~ age + (0 + children | district), Contraception, binomial)
-    expected = [-0.81130053985, -0.00492615003]
-    check(model, -1258.53066471, expected, [0.76941228], 5e-4)
+    # ends a little below the maximum: a thousandth of a standard error away
+    assert -1258.53066471 <= model.log_likelihood_ <= -1258.53065
+    off = model.fixed_effects_["estimate"] - [-0.81130053985, -0.00492615003]
+    assert np.all(np.abs(off) < 2e-3 * model.fixed_effects_["std_error"])
+    assert_allclose(model.variance_components_["std"], [0.76941228], rtol=5e-4)
 
 
 def test_a_column_is_a_group_and_a_trend():
@@ -127,11 +130,12 @@ def test_a_slope_on_the_labels_of_another_factor_has_a_fixed_effect():
     i = np.arange(80)
     X = pd.DataFrame({"s": i % 8, "year": 1.0 + i // 8})
     y = np.sin(7.0 * i) + 0.3 * X["year"] * np.cos(X["s"]) + np.cos(5.0 * X["year"])
-    groups, slopes = ["s", "year"], {"s": ["year"]}
-    model = MixedLinearRegressor(groups, random_slopes=slopes).fit(X, y)
+    model = MixedLinearRegressor(
+        ["s", "year"], random_slopes={"s": ["year"]}, covariance="diag"
+    ).fit(X, y)
     assert model.coef_names_ == ["year"]
     copied = X.assign(trend=X["year"])
-    other = MixedLinearRegressor(groups, random_slopes={"s": ["trend"]}).fit(copied, y)
+    other = clone(model).set_params(random_slopes={"s": ["trend"]}).fit(copied, y)
     assert_allclose(model.coef_, other.coef_, rtol=1e-12)
     model.set_params(fixed_effects=[]).fit(X, y)
     assert model.coef_names_ == []
