@@ -333,8 +333,8 @@ class BaseMixedModel(
                 if at in taken:
                     raise ValueError(
                         f"{parameter}={key!r} names a column that already has another "
-                        "role (group, slope, offset, exposure or trials): name another "
-                        "column, or add a copy of this one to X."
+                        "role (group, slope, offset, precision, exposure or "
+                        "trials): name another column, or add a copy of this one to X."
                     )
                 taken.add(at)
             named[parameter] = tuple(found) if isinstance(key, list) else found[0]
@@ -361,7 +361,8 @@ class BaseMixedModel(
         return tuple(start[r] for r in engine)
 
     def _scale(self):
-        return getattr(self, "noise_variance_", 1.0) or 1.0
+        noise = getattr(self, "noise_variance_", 1.0) or 1.0
+        return noise * self._fitted.facts.unit_precision
 
     @property
     def fixed_effects_covariance_(self) -> pd.DataFrame:

@@ -1,5 +1,7 @@
 """The linear mixed model."""
 
+from numbers import Integral
+
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
@@ -46,6 +48,11 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         uncorrelated with one common variance; for all factors or by factor.
     offset : str or int, default=None
         Column of X that is added to the linear predictor as it is.
+    precision : str or int, default=None
+        Column of X with known relative precisions w, positive numbers: the residual
+        variance of a row is :math:`\sigma^2 / w`, as for the mean of w measurements.
+        Unlike `sample_weight` it does not say how often a row counts. See the user
+        guide, :ref:`precision`.
     fit_intercept : bool, default=True
         Whether the fixed part has an intercept.
     reml : bool, default=True
@@ -106,7 +113,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     random_effects_covariance_ : dict of ndarray of shape (q, q)
         Covariance of the effects of a level, for each factor.
     noise_variance_ : float
-        Residual variance.
+        Residual variance, with `precision` that of a row of precision one.
     log_likelihood_ : float
         Marginal log-likelihood, restricted when ``reml=True``; NaN after a fit to
         missing values.
@@ -179,8 +186,11 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
     [2.26, 9.2]
     """
 
+    _column_parameters = ("offset", "precision")
+
     _parameter_constraints = {
         **BaseMixedModel._parameter_constraints,
+        "precision": [None, str, Integral],
         "reml": ["boolean"],
     }
 
@@ -193,6 +203,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         random_intercepts=True,
         covariance="full",
         offset=None,
+        precision=None,
         fit_intercept=True,
         reml=True,
         solver="vi",
@@ -210,6 +221,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         self.random_intercepts = random_intercepts
         self.covariance = covariance
         self.offset = offset
+        self.precision = precision
         self.fit_intercept = fit_intercept
         self.reml = reml
         self.solver = solver
@@ -251,6 +263,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         y_std : ndarray of shape (n_samples,)
             Only with ``return_std=True``: standard deviation of a new observation,
             from the residual and the uncertainty of the fixed and random effects.
+            With `precision` the residual variance is that of the row.
 
         Examples
         --------

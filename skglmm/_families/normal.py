@@ -17,7 +17,9 @@ class Gaussian(Family):
         return noise_variance
 
     def observation_size(self, special, n_rows, noise_variance):
-        """The residual variance."""
+        """The residual variance, of rows with precisions over these."""
+        if "precision" in special:
+            return noise_variance / special["precision"]
         return np.full(n_rows, noise_variance)
 
     def inverse_link(self, eta):

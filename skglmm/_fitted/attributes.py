@@ -20,9 +20,12 @@ def user_solution(working: Working, estimate: Estimate) -> Solution:
     """The solution in the order, at the origin and in the unit of the user."""
     problem = working.problem
     solution = estimate.solution.in_user_order(problem.design, estimate.origin)
-    if problem.unit == 1.0:
+    if problem.unit != 1.0:
+        solution = solution.in_unit(problem.unit, float(problem.weight.sum()))
+    if problem.frequency is None:
         return solution
-    return solution.in_unit(problem.unit, float(problem.weight.sum()))
+    log_volume = 0.5 * float(problem.counts @ np.log(problem.precision))
+    return solution.in_precision(problem.unit_precision, log_volume)
 
 
 def attributes(
@@ -183,7 +186,7 @@ def likelihood(working, estimate, solution, family):
     n_parameters = int(np.sum(~coding.aliased)) + sum(f.n_parameters for f in factors)
     n_parameters += solution.noise_variance is not None
     n_parameters += len(family.parameter_names)
-    total = working.problem.weight.sum()
+    total = working.problem.counts.sum()
     public = {
         "log_likelihood_": float(log_likelihood),
         "log_likelihood_method_": solution.method,
@@ -206,7 +209,7 @@ def _columns(working, estimate, fixed_effects):
     if found is not None:
         lost = pd.Series(found.lost, fixed_effects.index)
         return found.mean, found.covariance, lost
-    X, weight = working.columns, working.problem.weight
+    X, weight = working.columns, working.problem.counts
     mean = weight @ X / weight.sum()
     away = X - mean
     covariance = away.T @ (weight[:, None] * away) / weight.sum()
@@ -250,7 +253,8 @@ def _monte_carlo(inputs, working, estimate, solution, public):
 
 
 def _facts(inputs, working, estimate, solution, separated):
-    problem, total = working.problem, float(working.problem.weight.sum())
+    problem, counts = working.problem, working.problem.counts
+    total = float(counts.sum())
     y = working.y if problem.unit == 1.0 else working.y * problem.unit
     random_variances = tuple(
         float(np.sum(square * covariance))
@@ -260,13 +264,14 @@ def _facts(inputs, working, estimate, solution, separated):
     )
     return Facts(
         n_rows=total,
-        mean_response=float(problem.weight @ y / total),
+        mean_response=float(counts @ y / total),
         fixed_variance=float(estimate.fixed_variance(working, solution.coef)),
         random_variances=random_variances,
         outcome=solution.words,
         singular=tuple(inputs.terms[r].name for r in solution.singular),
         separated=tuple(separated),
         hopeless=inputs.hopeless,
+        unit_precision=problem.unit_precision,
     )
 
 

@@ -15,7 +15,7 @@ from skglmm._fitted.report import sentences, warn
 from skglmm._fitted.state import family_of, fit_columns
 from skglmm._fixed.column_model import read_rows
 from skglmm._reading.labels import encode, lookup, unseen_report
-from skglmm._reading.roles import role_values, row_offset
+from skglmm._reading.roles import role_values, row_offset, row_precision
 from skglmm._reading.table import Table
 from skglmm._reading.target import read_numbers
 from skglmm._reading.terms import resolve_metadata_terms, row_values, term_labels
@@ -137,7 +137,7 @@ class PredictorMixin:
             max_val=1.0,
             include_boundaries="neither",
         )
-        rows, special = self._rows(X, groups, level)
+        rows, special = self._rows(X, groups, level, observed=of == "response")
         eta = rows.mean()
         variance = rows.random_variance() + rows.fixed_variance()
         bounds = 0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage
@@ -203,7 +203,7 @@ class PredictorMixin:
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         random = check_random_state(random_state)
-        rows, special, kin = self._rows(X, groups, level, kin=True)
+        rows, special, kin = self._rows(X, groups, level, kin=True, observed=True)
         eta = rows.draw(n_samples, kin, random)
         size = self._observation_size(special, len(eta))
         if size is not None:
@@ -218,7 +218,7 @@ class PredictorMixin:
 
     def _mean_and_std(self, X, groups, level):
         """Mean of the response, and standard deviation of a new observation."""
-        rows, special = self._rows(X, groups, level)
+        rows, special = self._rows(X, groups, level, observed=True)
         family, eta = family_of(self), rows.mean()
         variance = rows.random_variance()
         mean = family.integrated_mean(eta, variance)
@@ -246,15 +246,18 @@ class PredictorMixin:
 
     # ------------------------------------------------------------------- rows
 
-    def _rows(self, X, groups, level, *, kin=False):
-        """The rows as numbers, the columns with a role, and kinship if asked for."""
+    def _rows(self, X, groups, level, *, kin=False, observed=False):
+        """The rows as numbers, the columns with a role, and kinship if asked for.
+
+        Precisions are read only of rows that are `observed`: means do not have any.
+        """
         check_is_fitted(self)
         if level not in ("conditional", "population"):
             raise ValueError(
                 f"level must be 'conditional' or 'population', got {level!r}."
             )
         table = self._table(X, level)
-        special = role_values(table, self._fitted.named)
+        special = self._special(table, observed)
         labels = [None] * len(self._fitted.terms)
         conditional = level == "conditional"
         if conditional or (
@@ -290,6 +293,17 @@ class PredictorMixin:
         if not kin:
             return rows, special
         return rows, special, list(map(_kin, labels, codes))
+
+    def _special(self, table, observed):
+        """Columns with a role of their own, by role."""
+        named = self._fitted.named
+        if not observed:
+            named = {name: at for name, at in named.items() if name != "precision"}
+        special = role_values(table, named)
+        if "precision" in special:
+            where = table.describe(self._fitted.named["precision"])
+            row_precision(special["precision"], where)
+        return special
 
     def _table(self, X, level="conditional"):
         """The columns of fit in new rows, with the dummies behind them."""

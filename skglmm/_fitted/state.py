@@ -35,6 +35,8 @@ class Facts:
         Columns that separate the outcomes.
     hopeless : str or None
         Why the likelihood has no maximum.
+    unit_precision : float, default=1.0
+        Times the residual variance: that of rows of mean precision.
     """
 
     n_rows: float
@@ -45,6 +47,7 @@ class Facts:
     singular: tuple[str | int, ...]
     separated: tuple[str, ...]
     hopeless: str | None
+    unit_precision: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -136,12 +136,12 @@ class SummaryMixin:
 
     def _variance_partition(self):
         facts = self._fitted.facts
-        family = family_of(self)
+        family, noise = family_of(self), getattr(self, "noise_variance_", None)
+        if noise is not None:
+            noise *= facts.unit_precision
         last, residual = (
             family.residual,
-            family.latent_variance(
-                facts.mean_response, getattr(self, "noise_variance_", None)
-            ),
+            family.latent_variance(facts.mean_response, noise),
         )
         return pd.Series(
             [facts.fixed_variance, *facts.random_variances, float(residual)],

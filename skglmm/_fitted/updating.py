@@ -103,7 +103,8 @@ class UpdateMixin:
         if sample_weight is not None:
             weight = read_weight(sample_weight, y)
         labels = self._labels_to_predict(table, groups)
-        at_population, special = self._rows(X, groups, "population")
+        at_population, special = self._rows(X, groups, "population", observed=True)
+        weight = weight * special.get("precision", 1.0)
         trials = special.get("trials")
         messages = family_of(self).check(y, trials, np.arange(len(y)))
         met = self._meet(table, labels, messages)

@@ -95,7 +95,7 @@ def impute(problem, y, X, solver, fit_intercept):
         coef = coding.transform @ drawn.coef
         base = drawn.part + (coef[0] if first else 0.0)
         if problem.family.is_linear:
-            response = Normal(y, drawn.noise)
+            response = Normal(y, drawn.noise / problem.precision)
         else:
             response = Other(problem.family, y, problem.trials)
             base = base if problem.offset is None else base + problem.offset
@@ -118,7 +118,7 @@ class _Columns:
 
     def __init__(self, X, problem, solver):
         holes = np.isnan(X)
-        self._weight, self._center = problem.weight, np.nanmean(X, axis=0)
+        self._weight, self._center = problem.counts, np.nanmean(X, axis=0)
         self._solver = solver
         away = X - self._center
         spread = np.sqrt(np.nanmean(away**2, axis=0))

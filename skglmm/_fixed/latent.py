@@ -18,12 +18,12 @@ class Normal:
     Parameters
     ----------
     y : ndarray of shape (n_rows,)
-    noise : float
+    noise : float or ndarray of shape (n_rows,)
         Residual variance.
     """
 
     y: np.ndarray
-    noise: float
+    noise: float | np.ndarray
 
     def draw(self, rows, eta, mean, variance, random):
         """Unknown parts u of the rows, N(mean, variance) but for the response.
@@ -40,8 +40,9 @@ class Normal:
         -------
         u : ndarray of shape (k,)
         """
-        precision = 1.0 / variance + 1.0 / self.noise
-        at = (mean / variance + (self.y[rows] - eta) / self.noise) / precision
+        noise = self.noise if np.ndim(self.noise) == 0 else self.noise[rows]
+        precision = 1.0 / variance + 1.0 / noise
+        at = (mean / variance + (self.y[rows] - eta) / noise) / precision
         return at + random.standard_normal(len(rows)) / np.sqrt(precision)
 
 

@@ -170,7 +170,7 @@ def _modal_solution(run, problem, turn, out, n_iter, outcome):
 def solve_known(problem, solver, roots):
     """Effects at covariances that are given."""
     if problem.family.is_linear:
-        sigma2 = solver.noise_variance / problem.unit**2
+        sigma2 = solver.noise_variance * problem.unit_precision / problem.unit**2
         with open_objective(problem, solver.device) as (run, objective):
             theta = run.theta([root / np.sqrt(sigma2) for root in roots])
             out = objective.evaluate(theta)

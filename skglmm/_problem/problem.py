@@ -22,7 +22,8 @@ class Problem:
     z : tuple of ndarray of shape (n_rows, q) or None
         Row values of each factor's effects; None for an intercept alone.
     weight : ndarray of shape (n_rows,)
-        Frequencies.
+        Frequencies, or where rows have precisions of their own these times frequencies,
+        with the same sum as the frequencies.
     table : LinearTable or None
         For a linear model: may take the place of `border` and `z`, which are None then;
         `rows` gives them all the same.
@@ -51,6 +52,11 @@ class Problem:
         Where random numbers begin.
     watch : Progress or None
         Who wants to know of every evaluation.
+    frequency : ndarray of shape (n_rows,) or None, default=None
+        Frequencies, where they are not the weights.
+    unit_precision : float, default=1.0
+        What the user's precisions were multiplied by. A row of the precision one has
+        the residual variance of the problem over it.
     """
 
     design: GroupedDesign
@@ -71,6 +77,18 @@ class Problem:
     gaps: bool = False
     seed: int = 0
     watch: object = None
+    frequency: np.ndarray | None = None
+    unit_precision: float = 1.0
+
+    @property
+    def counts(self):
+        """How often each row counts."""
+        return self.weight if self.frequency is None else self.frequency
+
+    @property
+    def precision(self):
+        """Precisions (n_rows,) whose mean is one, or 1.0 where rows have none."""
+        return 1.0 if self.frequency is None else self.weight / self.frequency
 
     @property
     def n_border(self):

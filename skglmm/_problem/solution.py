@@ -50,6 +50,10 @@ class MonteCarlo:
             draws=self.draws and tuple(unit * draws for draws in self.draws),
         )
 
+    def in_precision(self, unit: float) -> "MonteCarlo":
+        """The same for precisions that were multiplied by a unit."""
+        return replace(self, noise=None if self.noise is None else self.noise / unit)
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -231,6 +235,25 @@ or None, default=None
             cross=self.cross and tuple(unit**2 * values for values in self.cross),
             elbo=None if self.elbo is None else self.elbo - shift,
             monte_carlo=self.monte_carlo and self.monte_carlo.in_unit(unit),
+        )
+
+    def in_precision(self, unit: float, log_volume: float) -> "Solution":
+        """The same for precisions that were multiplied by a unit.
+
+        Parameters
+        ----------
+        unit : float
+        log_volume : float
+            Half the sum of the logarithms of the precisions, each as often as its row
+            counts, after they were multiplied.
+        """
+        return replace(
+            self,
+            noise_variance=self.noise_variance / unit,
+            log_likelihood=self.log_likelihood + log_volume,
+            history=self.history - 2.0 * log_volume,
+            elbo=None if self.elbo is None else self.elbo + log_volume,
+            monte_carlo=self.monte_carlo and self.monte_carlo.in_precision(unit),
         )
 
 

@@ -123,7 +123,7 @@ def to_working(
     """
     rows = _rows(inputs, design, family, linear_part)
     if family.is_linear:
-        identified.check_rank(inputs.terms, inputs.encoded, rows.values, rows.weight)
+        identified.check_rank(inputs.terms, inputs.encoded, rows.values, rows.counts)
     found = _coordinates(rows, family.is_linear, linear_part, gaps, fit_intercept)
     spanned = reml and linear_part and family.is_linear
     messages, unidentified = _remarks(
@@ -140,6 +140,8 @@ def to_working(
         border=found.border,
         z=in_order(found.z),
         weight=rows.weight,
+        frequency=rows.frequency,
+        unit_precision=rows.unit_precision,
         table=table,
         rounding=_rounding(rows.size, found.origin, found.coding, fit_intercept),
         unit=rows.unit,
@@ -168,12 +170,15 @@ class _Rows:
     ----------
     inputs : Inputs
     y, weight : ndarray of shape (n_rows,)
-        The target of a linear model less its offset, and in another unit.
+        The target of a linear model less its offset, and in another unit; weights as
+        in `Problem`, as are the last two.
     matrix, columns : ndarray
         Columns that are read as numbers, and those with a coefficient.
     offset, trials : ndarray of shape (n_rows,) or None
     size, unit : float
         Root of the mean square of the target of a linear model, and its unit.
+    frequency : ndarray of shape (n_rows,) or None
+    unit_precision : float
     """
 
     inputs: Inputs
@@ -185,6 +190,13 @@ class _Rows:
     trials: np.ndarray | None
     size: float
     unit: float
+    frequency: np.ndarray | None
+    unit_precision: float
+
+    @property
+    def counts(self):
+        """How often each row counts."""
+        return self.weight if self.frequency is None else self.frequency
 
     def places(self, term):
         """Columns of `matrix` that are the slopes of a term."""
@@ -222,7 +234,25 @@ def _rows(inputs, design, family, linear_part):
             unit = 2.0 ** np.round(np.log2(size))
             y, size = y / unit, size / unit
     columns = matrix[:, : len(inputs.names)] if linear_part else matrix[:, :0]
-    return _Rows(inputs, y, weight, matrix, columns, offset, trials, size, unit)
+    own = offset, trials, size, unit
+    frequency, weight, unit_precision = _weighed(inputs, design, weight)
+    return _Rows(inputs, y, weight, matrix, columns, *own, frequency, unit_precision)
+
+
+def _weighed(inputs, design, frequency):
+    """Frequencies if they are not the weights, weights, and the unit of precisions.
+
+    The precisions are multiplied by what leaves the sum of the weights that of the
+    frequencies: so the number of rows, which the likelihood asks for, stays right.
+    """
+    if inputs.precision is None:
+        return None, frequency, 1.0
+    precision = design.rows(inputs.precision)
+    largest = precision.max()
+    precision = precision / largest
+    unit = float(frequency.sum() / (frequency * precision).sum())
+    weight = frequency * (unit * precision)
+    return frequency, weight, unit / float(largest)
 
 
 def _coordinates(rows, linear, linear_part, gaps, fit_intercept):
@@ -254,7 +284,7 @@ def _remarks(rows, found, linear, fit_intercept, spanned):
     """What the coordinates tell of columns and effects: messages, and worse ones."""
     inputs, coding = rows.inputs, found.coding
     n_coef = coding.transform.shape[1]
-    messages = list(identified.check_fixed(n_coef, rows.weight, linear))
+    messages = list(identified.check_fixed(n_coef, rows.counts, linear))
     unidentified = list(
         identified.dependent_effects(inputs.terms, found.recodings, found.squares)
     )

@@ -14,7 +14,7 @@ from skglmm._reading.categories import Categories, learn
 from skglmm._reading.fixed_columns import fixed_positions
 from skglmm._reading.formula import Formula, FormulaColumns
 from skglmm._reading.labels import encode, twins
-from skglmm._reading.roles import role_values, row_offset
+from skglmm._reading.roles import role_values, row_offset, row_precision
 from skglmm._reading.table import Table
 from skglmm._reading.target import Target
 from skglmm._reading.terms import Term
@@ -69,6 +69,8 @@ class Inputs:
         Why the likelihood has no maximum.
     one_row_each : dict of str
         What is to be said of terms, by position, unless their variance is zero.
+    precision : ndarray of shape (n_rows,) or None, default=None
+        Numbers to which the residual variances of the rows are inverse.
     """
 
     terms: tuple[Term, ...]
@@ -93,6 +95,7 @@ class Inputs:
     messages: tuple[str, ...]
     hopeless: str | None
     one_row_each: dict[int, str]
+    precision: np.ndarray | None = None
 
     @property
     def encoded(self) -> list[tuple[np.ndarray, pd.Index]]:
@@ -172,6 +175,10 @@ def read(
         weight, target.values, matrix, special, _encoded(terms, labels)
     )
     check_rows(y, target.classes)
+    precision = special.get("precision")
+    if precision is not None:
+        where = table.describe(named["precision"])
+        precision = row_precision(precision, where, rows)
     return Inputs(
         terms=terms,
         categories=categories,
@@ -188,6 +195,7 @@ def read(
         named=named,
         from_metadata=from_metadata,
         by_name=listed is not None,
+        precision=precision,
         **_judged(terms, encoded, weight, family, y, special, rows, messages),
     )
 

@@ -6,6 +6,9 @@ import numpy as np
 
 from skglmm._reading.table import Table
 
+# Precisions whose squares, and those of their reciprocals, doubles hold.
+_LEAST = 1e-145
+
 
 def places(named: Mapping[str, int | tuple[int, ...]]) -> dict[int, str]:
     """Columns with a role, by position, and the parameter that names them."""
@@ -70,3 +73,39 @@ def row_offset(special, rows=None):
             "positive (a count over no time or area says nothing; drop such rows)."
         )
     return np.log(exposure) if offset is None else offset + np.log(exposure)
+
+
+def row_precision(values, where, rows=None):
+    """Relative precisions, if they can be some.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows,)
+    where : str
+        The column, for messages.
+    rows : ndarray of shape (n_rows,), default=None
+        Numbers of the rows as the user knows them.
+
+    Returns
+    -------
+    values : ndarray of shape (n_rows,)
+
+    Raises
+    ------
+    ValueError
+        If one is not positive, or has no square of 64 bits.
+    """
+    wrong = np.flatnonzero(~((values > _LEAST) & (values < 1.0 / _LEAST)))
+    if len(wrong):
+        row = wrong[0] if rows is None else rows[wrong[0]]
+        value = values[wrong[0]]
+        advice = (
+            "give them in another unit"
+            if value > 0
+            else "drop rows that say nothing; a frequency of zero is sample_weight"
+        )
+        raise ValueError(
+            f"The precision {where} holds {value:g} in row {row}: precisions are "
+            f"positive numbers, to which residual variances are inverse ({advice})."
+        )
+    return values

@@ -56,7 +56,8 @@ def kenward_roger(model, working):
         "ij,iab,bc,jcd->ad", w, p, phi, p, optimize=True
     )
     adjusted = phi + 2.0 * phi @ inner @ phi
-    to_user = np.sqrt(model.noise_variance_) * working.coding.transform
+    noise = model.noise_variance_ * problem.unit_precision
+    to_user = np.sqrt(noise) * working.coding.transform
     values, axes = np.linalg.eigh(w)
     return Spread(
         to_user @ (0.5 * (adjusted + adjusted.T)) @ to_user.T,

@@ -50,13 +50,14 @@ class Columns:
     fixed : list of ndarray of shape (n_rows,)
         With ones for the intercept, if there is one.
     random : list of Effects
-    offset, trials : ndarray of shape (n_rows,) or None
+    offset, trials, precision : ndarray of shape (n_rows,) or None
     """
 
     fixed: list
     random: list
     offset: np.ndarray | None
     trials: np.ndarray | None
+    precision: np.ndarray | None = None
 
 
 def columns_of(inputs, fit_intercept):
@@ -89,6 +90,7 @@ def columns_of(inputs, fit_intercept):
         ],
         offset=inputs.offset,
         trials=inputs.trials,
+        precision=inputs.precision,
     )
 
 
@@ -115,6 +117,8 @@ def boundaries(small, large):
     """
     if not (_equal(small.offset, large.offset) and _equal(small.trials, large.trials)):
         return -1, "another offset or other trials"
+    if not _equal(small.precision, large.precision):
+        return -1, "other precisions"
     if not _spans(large.fixed, small.fixed):
         return -1, "it lacks fixed columns of the model before"
     partners, n = {}, 0

@@ -207,7 +207,7 @@ def relative_factors(model, working):
         there is one.
     """
     problem, found = working.problem, []
-    scale = getattr(model, "noise_variance_", 1.0)
+    scale = getattr(model, "noise_variance_", 1.0) * problem.unit_precision
     for name, recoding, factor in zip(
         problem.names, problem.recodings, problem.design.factors, strict=True
     ):
