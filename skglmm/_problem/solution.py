@@ -249,7 +249,7 @@ or None, default=None
         """
         return replace(
             self,
-            noise_variance=self.noise_variance / unit,
+            noise_variance=self.noise_variance and self.noise_variance / unit,
             log_likelihood=self.log_likelihood + log_volume,
             history=self.history - 2.0 * log_volume,
             elbo=None if self.elbo is None else self.elbo + log_volume,

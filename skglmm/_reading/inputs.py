@@ -142,8 +142,7 @@ def read(
         Label columns of each term, and their names.
     named : dict of int or tuple of int
         See `Inputs`.
-    family : Family
-    part : FixedPart or None
+    family, part : Family, FixedPart or None
     listed : list of str or int, Formula or None
         Columns of the fixed part, or a formula over them; None for all that have no
         other role.
@@ -175,10 +174,6 @@ def read(
         weight, target.values, matrix, special, _encoded(terms, labels)
     )
     check_rows(y, target.classes)
-    precision = special.get("precision")
-    if precision is not None:
-        where = table.describe(named["precision"])
-        precision = row_precision(precision, where, rows)
     return Inputs(
         terms=terms,
         categories=categories,
@@ -195,9 +190,17 @@ def read(
         named=named,
         from_metadata=from_metadata,
         by_name=listed is not None,
-        precision=precision,
+        precision=_precision(table, special, named, rows),
         **_judged(terms, encoded, weight, family, y, special, rows, messages),
     )
+
+
+def _precision(table, special, named, rows):
+    """Precisions of the rows, if they have any."""
+    if "precision" not in special:
+        return None
+    where = table.describe(named["precision"])
+    return row_precision(special["precision"], where, rows)
 
 
 def _coded(table, terms, named, listed, reference, present, part, missing):
