@@ -1,6 +1,7 @@
 """The one path from a table to fitted attributes."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache, partial
 from numbers import Integral
 from typing import Self
@@ -24,8 +25,8 @@ from skglmm._fitted.predictor import PredictorMixin
 from skglmm._fitted.report import report
 from skglmm._fitted.summary import SummaryMixin
 from skglmm._fitted.updating import UpdateMixin
-from skglmm._fixed.column_model import check_gaps
 from skglmm._fixed.estimate import fixed_part, judged
+from skglmm._fixed.level_columns import check_gaps, doubtful, filled_from_levels
 from skglmm._fixed.parts import allows_missing, resolve_part
 from skglmm._problem.design import build_design
 from skglmm._problem.roots import in_coordinates
@@ -214,7 +215,7 @@ class BaseMixedModel(
         if sample_weight is not None:
             weight = read_weight(sample_weight, target.values)
         terms, labels = self._terms_and_labels(table, groups)
-        return read(
+        inputs = read(
             table,
             target,
             weight,
@@ -229,6 +230,7 @@ class BaseMixedModel(
             check_rows=self._check_rows,
             from_metadata=groups is not None,
         )
+        return inputs if self.missing == "error" else _with_properties(inputs)
 
     def _estimate(self, inputs, part, solver, progress):
         """The same in working coordinates, as `Working`, and the `Estimate`."""
@@ -397,6 +399,20 @@ class BaseMixedModel(
             self.random_effects_covariance_,
             getattr(self, "noise_variance_", None),
         )
+
+
+def _with_properties(inputs):
+    """Inputs without gaps where another row of the level says what belongs there."""
+    if not inputs.gaps:
+        return inputs
+    factors = factors_of(inputs.terms, inputs.encoded)
+    X = inputs.matrix
+    said = doubtful(X, inputs.names, factors, inputs.terms)
+    return replace(
+        inputs,
+        matrix=filled_from_levels(X, factors),
+        messages=(*inputs.messages, *said),
+    )
 
 
 def threads_for(X):
