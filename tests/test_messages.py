@@ -79,8 +79,8 @@ ERRORS = {
     "a column in two roles": (
         lambda: linear("g", offset="g").fit(X, TARGET),
         "offset='g' names a column that already has another role (group, slope, "
-        "offset, exposure or trials): name another column, or add a copy of this one "
-        "to X.",
+        "offset, precision, exposure or trials): name another column, or add a copy of "
+        "this one to X.",
     ),
     "groups named twice": (
         lambda: linear("g").fit(X, TARGET, groups=X["h"]),

@@ -17,7 +17,7 @@ from skglmm import (
     MixedLogisticRegressor,
     MixedPoissonRegressor,
 )
-from skglmm._fixed import imputed, latent, pooling
+from skglmm._fixed import augmentation, imputed, latent, pooling
 from skglmm.solvers import VI, MacKay
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(61)
@@ -129,7 +129,7 @@ def test_draws_of_the_effects_have_the_precision_of_the_expected_likelihood():
     generator = np.random.RandomState(0)
     solver, distances, total, n_draws = VI(), 0.0, 0.0, 200
     for _ in range(n_draws):
-        solution, drawn = imputed._turn(problem, y, solver, generator)
+        solution, drawn = augmentation.turn(problem, y, solver, generator)
         Z = np.eye(levels)[codes]
         order = [np.flatnonzero(codes == j)[0] for j in range(levels)]
         D = np.hstack([border[:, :-1], Z])

@@ -1,4 +1,4 @@
-"""Columns with gaps that are properties of levels: one value for all rows of a level."""
+"""Columns with gaps whose values are properties of levels, the same in all rows."""
 
 import numpy as np
 
@@ -68,11 +68,10 @@ class LevelColumns:
         """Level means of columns, those that differ between levels."""
         counts = self._problem.counts
         total = np.bincount(self._codes, counts, self._n_levels)[self._present]
-        means = [
-            np.bincount(self._codes, counts * column, self._n_levels)[self._present]
-            for column in values.T
-        ]
-        means = np.reshape(means, (values.shape[1], -1)).T / total[:, None]
+        means = np.empty((len(total), values.shape[1]))
+        for column, out in zip(values.T, means.T, strict=True):
+            sums = np.bincount(self._codes, counts * column, self._n_levels)
+            out[:] = sums[self._present] / total
         return np.ascontiguousarray(means[:, np.ptp(means, axis=0) > _NO_SPREAD])
 
     def draw(self, rows, eta, slopes, children, response, effects, random):
