@@ -32,8 +32,8 @@ def impute(problem, y, X, solver, fit_intercept):
 
     given its observed ones. The response depends on them through the one number
     :math:`u = \beta_m' m`. So u is drawn from the product of its normal density and the
-    likelihood of the row, and m from its normal distribution given u. Columns that are
-    properties of levels have one m for a level; see `LevelColumns`.
+    likelihood of the row, and m from its normal distribution given u; see
+    `LevelColumns` for columns that are properties of levels.
 
     Each turn of a Markov chain draws missing values, fits the mixed model to the
     completed table and one to each column given those before it, and draws residual
