@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import skglmm
-from skglmm import datasets, inference, solvers
+from skglmm import datasets, inference, interoperability, solvers
 
 ROOT = Path(skglmm.__file__).parent
 # From the ground up: nothing imports what stands behind it. A solver imports its loop
@@ -31,6 +31,7 @@ LAYERS = [
     ["cache"],
     ["inference"],
     ["inspection"],
+    ["interoperability"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = {
@@ -45,6 +46,7 @@ DOCUMENTED = {
     "datasets": datasets.__all__,
     "inference": inference.__all__,
     "_notation": ["from_formula"],
+    "interoperability": interoperability.__all__,
 }
 LONGEST_FUNCTION, LONGEST_FILE = 80, 600
 

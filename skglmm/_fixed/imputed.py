@@ -32,8 +32,7 @@ def impute(problem, y, X, solver, fit_intercept):
 
     given its observed ones. The response depends on them through the one number
     :math:`u = \beta_m' m`. So u is drawn from the product of its normal density and the
-    likelihood of the row, and m from its normal distribution given u; see
-    `LevelColumns` for columns that are properties of levels.
+    likelihood of the row, and m from its normal distribution given u.
 
     Each turn of a Markov chain draws missing values, fits the mixed model to the
     completed table and one to each column given those before it, and draws residual
@@ -51,7 +50,7 @@ def impute(problem, y, X, solver, fit_intercept):
     y : ndarray of shape (n_rows,)
         Target; for the linear model less its offset.
     X : ndarray of shape (n_rows, p)
-        Fixed columns, with NaN.
+        Fixed columns, with NaN; for properties of levels see `LevelColumns`.
     solver : BaseSolver
     fit_intercept : bool
 

@@ -52,3 +52,11 @@ def suggested(family, y, trials):
     trials = np.ones_like(y) if trials is None else trials
     start = family.likelihood().start(tf.constant(y, FLOAT), tf.constant(trials, FLOAT))
     return start.numpy()
+
+
+def log_probability(family, y, trials, eta):
+    """The same as `log_density`, with what does not depend on `eta`."""
+    trials = np.ones_like(y) if trials is None else trials
+    inputs = (tf.constant(part, FLOAT) for part in (y, trials))
+    constant = np.broadcast_to(family.likelihood().constant(*inputs), y.shape)
+    return log_density(family, y, trials, eta) + constant[:, None]
