@@ -26,7 +26,12 @@ from skglmm._fitted.report import report
 from skglmm._fitted.summary import SummaryMixin
 from skglmm._fitted.updating import UpdateMixin
 from skglmm._fixed.estimate import fixed_part, judged
-from skglmm._fixed.level_columns import check_gaps, doubtful, filled_from_levels
+from skglmm._fixed.level_columns import (
+    check_gaps,
+    doubtful,
+    filled_from_levels,
+    levels_of_columns,
+)
 from skglmm._fixed.parts import allows_missing, resolve_part
 from skglmm._problem.design import build_design
 from skglmm._problem.roots import in_coordinates
@@ -411,6 +416,7 @@ def _with_properties(inputs):
     return replace(
         inputs,
         matrix=filled_from_levels(X, factors),
+        properties=tuple(levels_of_columns(X, factors).items()),
         messages=(*inputs.messages, *said),
     )
 

@@ -1,5 +1,7 @@
 """Gaps of columns that are properties of levels, such as the age of a patient."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -276,3 +278,21 @@ def test_nested_properties_gaps_of_rows_and_other_families(few_tables):
     classes = MixedLogisticRegressor("g", missing="model", random_state=0)
     classes.fit(X.drop(columns=["w", "size", "school"]), y > 1)
     assert np.all(np.isfinite(classes.coef_))
+
+
+def test_predictions_know_the_properties_of_levels(problem):
+    """What was drawn of a level goes with its effect: the sum is known the better."""
+    X, y, model = problem
+    known = X["age"].notna().to_numpy()
+    level = X.loc[known, "g"].iloc[0]
+    rows = X[X["g"] == level]
+    without = rows.assign(age=np.nan)
+    assert_allclose(model.predict(without), model.predict(rows), rtol=1e-12)
+    again = pickle.loads(pickle.dumps(model))
+    assert_array_equal(again.predict(X), model.predict(X))
+    # exact means of the responses' levels: their residuals sum to little where n is 6
+    fit = pd.Series(y - model.predict(X)).groupby(X["g"]).mean()
+    gaps = X.groupby("g")["age"].first().isna()
+    assert fit[gaps].std() < 1.5 * fit[~gaps].std()
+    away = model.predict(X, level="population") - model.predict(X)
+    assert np.all(np.isfinite(away))

@@ -92,6 +92,7 @@ def attributes(
         facts=_facts(inputs, working, estimate, solution, separated),
         part=estimate.part,
         column_model=column_model and tuple(column_model),
+        properties=_properties(inputs, working, estimate),
         parameters=solution.parameters if family.parameter_names else None,
         categories=inputs.categories,
         objective=solution.history,
@@ -215,6 +216,23 @@ def _columns(working, estimate, fixed_effects):
     covariance = away.T @ (weight[:, None] * away) / weight.sum()
     lost = np.where(fixed_effects["std_error"].isna(), np.nan, 0.0)
     return mean, covariance, pd.Series(lost, fixed_effects.index)
+
+
+def _properties(inputs, working, estimate):
+    """Columns that are properties of levels, with these; see `Fitted`."""
+    found, design = [], working.problem.design
+    engine = design.plan.chain + design.plan.core
+    for at, r in inputs.properties:
+        codes, values = inputs.codes[r], inputs.matrix[:, at]
+        mean = np.zeros(len(inputs.levels[r]))
+        variance = np.zeros_like(mean)
+        mean[codes] = values
+        if estimate.columns is not None and at in estimate.columns.properties:
+            drawn = estimate.columns.properties[at]
+            of_draws, variance = (design.to_user(engine.index(r), v) for v in drawn)
+            mean = np.where(np.isnan(mean), of_draws, mean)
+        found.append((at, inputs.terms[r].name, mean, variance))
+    return tuple(found)
 
 
 def _monte_carlo(inputs, working, estimate, solution, public):

@@ -268,7 +268,7 @@ class PredictorMixin:
         if conditional:
             codes = self._known_levels(labels)
         coef = np.ravel(getattr(self, "coef_", ()))
-        X, gap_variance = read_rows(table, self._fitted, coef)
+        X, gap_variance = read_rows(table, self._fitted, coef, codes)
         rows = Rows(
             X=X,
             offset=self._offset_with_part(row_offset(special), table, codes),

@@ -78,6 +78,9 @@ class Fitted:
         The fixed part, where that is no linear one.
     column_model : tuple of ndarray or None
         Mean (p,) and covariance (p, p) of the fixed columns (``missing="model"``).
+    properties : tuple of tuple, default=()
+        Fixed columns that are properties of levels: position among these columns, name
+        of the term, means and variances (n_levels,) of the property.
     parameters : ndarray of shape (n_own,) or None
         What the family has of its own, on the whole line.
     categories : Categories
@@ -106,6 +109,7 @@ class Fitted:
     facts: Facts
     part: FittedPart | None = None
     column_model: tuple[np.ndarray, np.ndarray] | None = None
+    properties: tuple = ()
     parameters: np.ndarray | None = None
     categories: Categories = Categories()
     objective: np.ndarray | None = None

@@ -55,7 +55,7 @@ class ColumnModel:
         return X, variance
 
 
-def read_rows(table, fitted, coef):
+def read_rows(table, fitted, coef, codes):
     """Fixed columns of rows to predict, and the variance that gaps add.
 
     Parameters
@@ -63,6 +63,8 @@ def read_rows(table, fitted, coef):
     table : Table
     fitted : Fitted
     coef : ndarray of shape (p,)
+    codes : list of ndarray of shape (n_rows,)
+        Level of each row by term, -1 where it is not known.
 
     Returns
     -------
@@ -77,7 +79,16 @@ def read_rows(table, fitted, coef):
         table.numeric(columns)
     if not np.isnan(X).any():
         return X, None
-    return ColumnModel(*fitted.column_model).fill(X, coef)
+    of_levels = np.zeros(len(X))
+    if fitted.properties:
+        X = X.copy()
+    for at, name, mean, variance in fitted.properties:
+        of_row = codes[fitted.position(name)]
+        rows = np.isnan(X[:, at]) & (of_row >= 0) & (of_row < len(mean))
+        X[rows, at] = mean[of_row[rows]]
+        of_levels[rows] += coef[at] ** 2 * variance[of_row[rows]]
+    X, variance = ColumnModel(*fitted.column_model).fill(X, coef)
+    return X, variance + of_levels
 
 
 def patterns(holes):

@@ -39,9 +39,8 @@ def impute(problem, y, X, solver, fit_intercept):
     variances and, jointly, fixed and random effects (data augmentation [1]_; the joint
     draw is the answer of the model to a target less a simulated one [2]_). For families
     other than the normal one the effects are drawn from the Gaussian approximation at
-    the fit. The covariances of the random effects stay at their estimates. The results
-    are the means over the completed tables after 20 turns; the covariance of the
-    coefficients is the mean covariance plus that between tables (Rubin's rules [3]_).
+    the fit. Covariances of random effects stay at their estimates. The results are
+    means over tables after 20 turns, with covariances by Rubin's rules [3]_.
 
     Parameters
     ----------
@@ -86,6 +85,7 @@ def impute(problem, y, X, solver, fit_intercept):
             pool = _Pool(border, coding, solution)
         if pool is not None:
             pool.add(solution, coding, columns.moments())
+            columns.remember()
             if interrupted or pool.size == enough:
                 if interrupted or enough == _MOST or pool.settled:
                     break
@@ -99,7 +99,8 @@ def impute(problem, y, X, solver, fit_intercept):
             response = Other(problem.family, y, problem.trials)
             base = base if problem.offset is None else base + problem.offset
         columns.draw(base, coef[first:], response, drawn, random)
-    return pool.solution(), pool.border, pool.coding, pool.imputed()
+    imputed = pool.imputed(columns.properties())
+    return pool.solution(), pool.border, pool.coding, imputed
 
 
 def _check_moves(solution, problem, solver):
@@ -163,6 +164,22 @@ class _Columns:
             self._center + self._scale * mean,
             covariance * np.outer(self._scale, self._scale),
         )
+
+    def remember(self):
+        """Count the present values of properties of levels among their draws."""
+        for columns in self._of_levels:
+            columns.remember(self._rows)
+
+    def properties(self):
+        """Means and variances (n_levels,) of them by column, in the user's units."""
+        return {
+            int(at): (
+                self._center[at] + self._scale[at] * mean,
+                self._scale[at] ** 2 * variance,
+            )
+            for columns in self._of_levels
+            for at, mean, variance in columns.remembered()
+        }
 
     def draw(self, base, coef, response, drawn, random):
         """Draw the parameters of the columns, and then the missing values.

@@ -63,6 +63,22 @@ class LevelColumns:
         design = build_design([_dense(factor) for factor in outer])
         weight = np.ones(len(self._first))
         self._model = Regressions(design, weight, len(columns), solver)
+        shape = self._n_levels, len(columns)
+        self._n, self._sum, self._square = 0, np.zeros(shape), np.zeros(shape)
+
+    def remember(self, rows):
+        """Count the values in these rows among the draws."""
+        u = rows[np.ix_(self._first, self.columns)]
+        self._n += 1
+        self._sum[self._present] += u
+        self._square[self._present] += u**2
+
+    def remembered(self):
+        """Each column with the means and variances (n_levels,) of its draws."""
+        mean = self._sum / self._n
+        variance = np.maximum(self._square / self._n - mean**2, 0.0)
+        variance[self._present] *= self._holes
+        return zip(self.columns, mean.T, variance.T, strict=True)
 
     def _of_levels(self, values):
         """Level means of columns, those that differ between levels."""

@@ -1,6 +1,6 @@
 """Estimates of several completed tables as one, by Rubin's rules."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,11 +22,15 @@ class Imputed:
         Of the fixed columns.
     lost : ndarray of shape (n_coef,)
         Share of the variance of each fixed effect that is owed to the gaps.
+    properties : dict of tuple, default={}
+        For columns that are properties of levels the means and variances (n_levels,)
+        of these, in the order of the design.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     lost: np.ndarray
+    properties: dict = field(default_factory=dict)
 
 
 class _Pool:
@@ -178,10 +182,11 @@ class _Pool:
             monte_carlo=about,
         )
 
-    def imputed(self):
+    def imputed(self, properties):
         """What the tables say of the columns, and what the gaps have cost."""
         total, added, _ = map(self._diagonal, self._variances())
         lost = np.full(len(self.coding.aliased), np.nan)
         lost[~self.coding.aliased] = added / total
         means, covariances = zip(*self._moments, strict=True)
-        return Imputed(np.mean(means, axis=0), np.mean(covariances, axis=0), lost)
+        columns = np.mean(means, axis=0), np.mean(covariances, axis=0)
+        return Imputed(*columns, lost, properties)

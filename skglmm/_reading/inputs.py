@@ -71,6 +71,9 @@ class Inputs:
         What is to be said of terms, by position, unless their variance is zero.
     precision : ndarray of shape (n_rows,) or None, default=None
         Numbers to which the residual variances of the rows are inverse.
+    properties : tuple of tuple of int, default=()
+        Columns of `matrix` with gaps that are properties of levels, each with the
+        position of the term.
     """
 
     terms: tuple[Term, ...]
@@ -96,6 +99,7 @@ class Inputs:
     hopeless: str | None
     one_row_each: dict[int, str]
     precision: np.ndarray | None = None
+    properties: tuple[tuple[int, int], ...] = ()
 
     @property
     def encoded(self) -> list[tuple[np.ndarray, pd.Index]]:
