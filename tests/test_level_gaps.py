@@ -87,7 +87,7 @@ def test_values_are_drawn_from_their_exact_posterior():
     response = latent.Normal(y, noise, (root,))
     effects, draws, drawn_b = (np.zeros((2, n_levels)),), [], []
     generator = np.random.RandomState(0)
-    for _ in range(6000):
+    for _ in range(4000):
         eta = base + rows @ slopes + np.einsum("ij,ji->i", z, effects[0][:, codes])
         away = (child - child_base - rows[:, :2] @ of_u[0])[:, None]
         children = Children(away, np.eye(1) / child_noise, of_u, np.array([0, 1]))
@@ -105,8 +105,8 @@ def test_values_are_drawn_from_their_exact_posterior():
         exact, spread = exact_posterior(left, maps, spreads, mean[j], known)
         found = np.column_stack([draws[:, j], drawn_b[:, j]])
         sd = np.sqrt(np.maximum(np.diag(spread), 1e-12))
-        assert np.all(np.abs(found.mean(axis=0) - exact) < 4 * sd / np.sqrt(6000))
-        assert_allclose(np.cov(found.T), spread, atol=0.05 * sd.max() ** 2 + 1e-9)
+        assert np.all(np.abs(found.mean(axis=0) - exact) < 4 * sd / np.sqrt(4000))
+        assert_allclose(np.cov(found.T), spread, atol=0.08 * sd.max() ** 2 + 1e-9)
 
 
 def exact_posterior(left, maps, spreads, mean, known):
@@ -141,7 +141,7 @@ def test_other_responses_share_one_unknown_number():
     shared = response.shared(problem, 0, eta + [0.1, 0.1, 0.1, 0.0], None)
     random = np.random.RandomState(0)
     u = np.ravel(
-        [shared.draw(np.array([0]), now, mean, variance, random) for _ in range(4000)]
+        [shared.draw(np.array([0]), now, mean, variance, random) for _ in range(1500)]
     )
     grid = np.linspace(-8.0, 8.0, 4001)
     at = eta[:3, None] + grid
@@ -150,8 +150,8 @@ def test_other_responses_share_one_unknown_number():
     density /= density.sum()
     exact = density @ grid
     sd = np.sqrt(density @ (grid - exact) ** 2)
-    assert abs(u.mean() - exact) < 4 * sd / np.sqrt(4000)
-    assert_allclose(u.std(), sd, rtol=0.05)
+    assert abs(u.mean() - exact) < 4 * sd / np.sqrt(1500)
+    assert_allclose(u.std(), sd, rtol=0.08)
 
 
 def observed_objective(theta, X, y):

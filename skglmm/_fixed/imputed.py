@@ -99,8 +99,7 @@ def impute(problem, y, X, solver, fit_intercept):
             response = Other(problem.family, y, problem.trials)
             base = base if problem.offset is None else base + problem.offset
         columns.draw(base, coef[first:], response, drawn, random)
-    imputed = pool.imputed(columns.properties())
-    return pool.solution(), pool.border, pool.coding, imputed
+    return pool.solution(), pool.border, pool.coding, pool.imputed(columns)
 
 
 def _check_moves(solution, problem, solver):

@@ -182,11 +182,11 @@ class _Pool:
             monte_carlo=about,
         )
 
-    def imputed(self, properties):
+    def imputed(self, columns):
         """What the tables say of the columns, and what the gaps have cost."""
         total, added, _ = map(self._diagonal, self._variances())
         lost = np.full(len(self.coding.aliased), np.nan)
         lost[~self.coding.aliased] = added / total
         means, covariances = zip(*self._moments, strict=True)
-        columns = np.mean(means, axis=0), np.mean(covariances, axis=0)
-        return Imputed(*columns, lost, properties)
+        mean, covariance = np.mean(means, axis=0), np.mean(covariances, axis=0)
+        return Imputed(mean, covariance, lost, columns.properties())
