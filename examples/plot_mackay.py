@@ -76,9 +76,9 @@ plt.show()
 # A full covariance
 # -----------------
 # With a correlation the quick update needs care: it takes the covariance of predicted
-# effects, and a direction in which these lie on a line loses its variance for good. From
-# there on predictions are on that line as well. Here it is damped, and ends at 205, 23
-# and 773; the evidence update again at the maximum.
+# effects, and a direction in which these lie on a line loses its variance for good.
+# From there on predictions are on that line as well. Here it is damped, and ends at 205,
+# 23 and 773; the evidence update again at the maximum.
 
 full = {}
 for update in ("quick", "evidence"):

@@ -287,7 +287,8 @@ class BaseMixedModel(
         return [
             "no groups were given, so the model has no random effects: name the group "
             "columns of X in the constructor (groups=...). A search or "
-            "cross-validation passes groups= to its splitter only, never to fit"
+            "cross-validation passes groups= to its splitter only, never to fit. If "
+            "there are none, groups=[] says so"
         ]
 
     def _read_target(self, y, n_rows, fitted=False):

@@ -28,7 +28,8 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         Columns of X that hold the group labels: a name with a dataframe, a position
         with an array. A list is several factors; a tuple is one factor made of the
         combination of its columns (named ``"g:h"``). With None the labels come
-        through ``fit(groups=)``, or the model has no random effects.
+        through ``fit(groups=)``, or the model has no random effects, and a warning
+        says so; an empty list asks for such a model.
     fixed_effects : list, str, callable, regressor or fixed part, default=None
         What the fixed part is. None is a coefficient for each column that has no other
         role. A list names these columns, and a str is a formula over columns, such as

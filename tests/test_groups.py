@@ -164,13 +164,18 @@ def test_a_list_of_one_factor_takes_a_list_of_slopes(pupils):
     assert term.slopes == (1,)
 
 
+def test_an_empty_list_is_no_factor(pupils):
+    assert resolve_terms(pupils, []) == ()
+    with pytest.raises(ValueError, match="random_slopes needs a grouping factor"):
+        resolve_terms(pupils, [], random_slopes=["hours"])
+
+
 # Terms that are refused
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"groups": []}, "groups is an empty list: name at least one"),
         ({"groups": "scool"}, "groups: 'scool' is not a column.*Did you mean 'school'"),
         ({"groups": 4}, "groups: position 4 is out of range"),
         (

@@ -283,6 +283,8 @@ def test_without_groups_the_model_is_least_squares(data):
     sigma2 = rss[0] / (len(y) - 3)
     assert_allclose([model.intercept_, *model.coef_], coef)
     assert model.noise_variance_ == pytest.approx(sigma2)
+    asked = MixedLinearRegressor(groups=[]).fit(X, y)  # no warning
+    assert_allclose(asked.coef_, model.coef_, rtol=0.0)
     std_error = np.sqrt(sigma2 * np.diag(np.linalg.inv(D.T @ D)))
     assert_allclose(model.fixed_effects_["std_error"], std_error)
     assert model.random_effects_ == {}

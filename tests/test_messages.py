@@ -320,7 +320,8 @@ WARNINGS = {
         UserWarning,
         "No groups were given, so the model has no random effects: name the group "
         "columns of X in the constructor (groups=...). A search or cross-validation "
-        "passes groups= to its splitter only, never to fit.",
+        "passes groups= to its splitter only, never to fit. If there are none, "
+        "groups=[] says so.",
     ),
     "a copied column": (
         lambda: linear("g").fit(X.assign(n=X["x"]), TARGET),
@@ -333,8 +334,8 @@ WARNINGS = {
         UserWarning,
         "No groups were given, so the model has no random effects: name the group "
         "columns of X in the constructor (groups=...). A search or cross-validation "
-        "passes groups= to its splitter only, never to fit. The fixed columns 'w', "
-        "'n' are constant or depend linearly on the columns before them: their "
+        "passes groups= to its splitter only, never to fit. If there are none, "
+        "groups=[] says so. The fixed columns 'w', 'n' are constant or depend linearly on the columns before them: their "
         "coefficients are set to 0 (drop them).",
     ),
     "fractional counts": (

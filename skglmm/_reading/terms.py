@@ -109,15 +109,10 @@ def resolve_terms(
     >>> nested[1].columns
     (0, 3)
     """
-    if groups is None:
+    if groups is None or (isinstance(groups, list) and not groups):
         _reject_slopes_without_groups(random_slopes)
         return ()
     written = groups if isinstance(groups, list) else [groups]
-    if not written:
-        raise ValueError(
-            "groups is an empty list: name at least one grouping factor, or write "
-            "groups=None for a model without random effects."
-        )
     names: list[str | int] = []
     columns: list[tuple[int, ...]] = []
     for factor in written:

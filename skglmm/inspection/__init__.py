@@ -4,6 +4,7 @@ from skglmm.inspection._coefficients import CoefficientsDisplay
 from skglmm.inspection._convergence import ConvergenceDisplay
 from skglmm.inspection._effects import EffectsDisplay
 from skglmm.inspection._predictive_check import PredictiveCheckDisplay
+from skglmm.inspection._profile import ProfileDisplay
 from skglmm.inspection._random_effects import RandomEffectsDisplay
 from skglmm.inspection._residuals import ResidualsDisplay
 from skglmm.inspection._shrinkage import ShrinkageDisplay
@@ -15,6 +16,7 @@ __all__ = [
     "ConvergenceDisplay",
     "EffectsDisplay",
     "PredictiveCheckDisplay",
+    "ProfileDisplay",
     "RandomEffectsDisplay",
     "ResidualsDisplay",
     "ShrinkageDisplay",
