@@ -335,8 +335,8 @@ WARNINGS = {
         "No groups were given, so the model has no random effects: name the group "
         "columns of X in the constructor (groups=...). A search or cross-validation "
         "passes groups= to its splitter only, never to fit. If there are none, "
-        "groups=[] says so. The fixed columns 'w', 'n' are constant or depend linearly on the columns before them: their "
-        "coefficients are set to 0 (drop them).",
+        "groups=[] says so. The fixed columns 'w', 'n' are constant or depend "
+        "linearly on the columns before them: their coefficients are set to 0 (drop them).",
     ),
     "fractional counts": (
         lambda: counts("h").fit(

@@ -129,7 +129,10 @@ class ProfileDisplay:
             words = effect if group == "fixed" else f"{group}: {effect}"
             one.set_xlabel(short(words.removesuffix(": "), 30))
             one.set_ylim(-3.0, 3.0)
-        axes[0].set_ylabel("signed root of the deviance")
+        if ax is None:
+            figure.supylabel("signed root of the deviance", fontsize="medium")
+        else:
+            axes[0].set_ylabel("signed root of the deviance")
         self.figure_, self.ax_ = figure, kept(axes)
         return self
 
