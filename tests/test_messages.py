@@ -336,7 +336,8 @@ WARNINGS = {
         "columns of X in the constructor (groups=...). A search or cross-validation "
         "passes groups= to its splitter only, never to fit. If there are none, "
         "groups=[] says so. The fixed columns 'w', 'n' are constant or depend "
-        "linearly on the columns before them: their coefficients are set to 0 (drop them).",
+        "linearly on the columns before them: their coefficients are set to 0 (drop "
+        "them).",
     ),
     "fractional counts": (
         lambda: counts("h").fit(
