@@ -47,9 +47,9 @@ def test_the_border_is_orthonormal_and_free_of_least_squares(
     X = columns(rng.normal(size=(60, 3)))
     if not fit_intercept and np.mean(X) > 1e3:
         # three columns that are nearly the same lose digits
-        assert centred(X, y, weight, fit_intercept, [])[0] is None
+        assert centred(X, X.shape[1], y, weight, fit_intercept, [])[0] is None
         return
-    table, coding, origin, *_ = centred(X, y, weight, fit_intercept, [])
+    table, coding, origin, *_ = centred(X, X.shape[1], y, weight, fit_intercept, [])
     border, D = table.values @ table.border, user_columns(X, fit_intercept)
     W, total = border[:, :-1], weight.sum()
     unit = np.eye(3 + fit_intercept)
@@ -74,7 +74,7 @@ def test_random_columns_are_the_users_times_their_recoding(
 ):
     X = rng.normal(size=(60, 3)) + [0.0, 5.0, -3.0]
     slopes = [([2, 0], intercept, kind), ([], True, "full")]
-    table, _, _, recodings, squares = centred(X, y, weight, fit_intercept, slopes)
+    table, _, _, recodings, squares = centred(X, X.shape[1], y, weight, fit_intercept, slopes)
     z = X[:, [2, 0]]
     z = np.column_stack([np.ones(60), z]) if intercept else z
     values = table.values @ table.z[0]
@@ -93,7 +93,7 @@ def test_random_columns_are_the_users_times_their_recoding(
 
 def test_a_constant_column_is_left_out(rng, weight, y):
     X = np.column_stack([rng.normal(size=60), np.full(60, 1e3 / 3)])
-    table, coding, *_ = centred(X, y, weight, True, [])
+    table, coding, *_ = centred(X, X.shape[1], y, weight, True, [])
     assert_array_equal(coding.aliased, [False, False, True])
     assert table.border.shape == (4, 3)
     assert_array_equal(coding.transform[2], 0.0)
@@ -104,7 +104,7 @@ def test_sums_that_would_lose_digits_are_refused(rng, weight, y):
     near = np.column_stack([x[:, 0], x[:, 0] + 1e-4 * x[:, 1]])
     alike, linear = np.column_stack([x, x[:, 0]]), x[:, 0] + 1e-4 * y
     both = [([0, 1], True, "full")]
-    assert centred(x, y, weight, True, both)[0] is not None
+    assert centred(x, x.shape[1], y, weight, True, both)[0] is not None
     for X, target, slopes in (
         (near, y, []),  # nearly collinear
         (alike, y, []),  # collinear
@@ -112,7 +112,7 @@ def test_sums_that_would_lose_digits_are_refused(rng, weight, y):
         (x, np.full(60, 3.0), []),  # a constant one
         (x * [1.0, 0.0], y, both),  # a slope without a column
     ):
-        assert centred(X, target, weight, True, slopes) == (None,) * 5
+        assert centred(X, X.shape[1], target, weight, True, slopes) == (None,) * 5
 
 
 @pytest.mark.parametrize("n_columns", [3, 40])
@@ -120,7 +120,7 @@ def test_many_rows_are_worked_on_in_blocks(n_columns, rng):
     X = rng.normal(size=(90_000, n_columns)) + 2.0
     y = rng.normal(size=90_000)
     weight = np.ones(90_000)
-    table = centred(X, y, weight, True, [])[0]
+    table = centred(X, X.shape[1], y, weight, True, [])[0]
     away = np.column_stack([weight, X - X.mean(0), y - y.mean()])
     assert_allclose(table.values, away, atol=1e-12)
     assert_allclose(table.gram, away.T @ away, atol=1e-6)
