@@ -16,6 +16,7 @@ from skglmm.datasets._discrete import (
 )
 from skglmm.datasets._house_prices import make_house_prices
 from skglmm.datasets._mixed_regression import make_mixed_regression
+from skglmm.datasets._visits import make_visits
 
 __all__ = [
     "load_cbpp",
@@ -30,4 +31,5 @@ __all__ = [
     "load_sleepstudy",
     "make_house_prices",
     "make_mixed_regression",
+    "make_visits",
 ]
