@@ -1,13 +1,16 @@
 """Residuals against what they should not depend on."""
 
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 
 from skglmm.inference import residuals
+from skglmm.inference._drawn import drawn, observed
 from skglmm.inspection._axes import NEUTRAL, check_axes, kept
 from skglmm.inspection._levels import choose_factor, codes_of
 
@@ -112,6 +115,8 @@ class ResidualsDisplay:
         display : ResidualsDisplay
         """
         views = [views] if isinstance(views, str) else list(views)
+        if not isinstance(random_state, Integral):
+            random_state = check_random_state(random_state).randint(2**31 - 1)
         found = residuals(
             model,
             X,
@@ -125,7 +130,12 @@ class ResidualsDisplay:
         if "groups" in views:
             factor = choose_factor(model, factor)
             codes = codes_of(model, X, factor, groups)
-        fitted = model.linear_predictor(X, groups=groups)
+        if kind == "quantile":
+            # Residuals given drawn effects depend on the estimated ones.
+            rows = observed(model, X, y, sample_weight, groups, "conditional")
+            fitted, _ = drawn(rows, check_random_state(random_state))
+        else:
+            fitted = model.linear_predictor(X, groups=groups)
         display = cls(np.asarray(found), fitted, kind=kind, codes=codes, factor=factor)
         return display.plot(views=views, ax=ax, **scatter_options)
 
