@@ -39,8 +39,8 @@ model.fit(X, y).random_effects_["Subject"].head(2)
 # The shortcut takes the mean square of the predicted effects as their variance. But
 # predictions are drawn towards zero, more so the less is known: what the posterior does
 # not know of an effect is left out, and the variance comes out too small. With the two
-# effects as uncorrelated it ends at 302.9 and 31.1, half of what the intercepts' variance
-# is.
+# effects as uncorrelated it ends at 302.9 and 31.1, half of what the intercepts'
+# variance is.
 
 quick = MixedLinearRegressor(
     "Subject",
@@ -77,8 +77,8 @@ plt.show()
 # -----------------
 # With a correlation the quick update needs care: it takes the covariance of predicted
 # effects, and a direction in which these lie on a line loses its variance for good.
-# From there on predictions are on that line as well. Here it is damped, and ends at 205,
-# 23 and 773; the evidence update again at the maximum.
+# From there on predictions are on that line as well. Here it is damped, and ends at
+# 205, 23 and 773; the evidence update again at the maximum.
 
 full = {}
 for update in ("quick", "evidence"):
