@@ -201,6 +201,8 @@ def gpu_kernels(op):
 @pytest.fixture(scope="module")
 def operations():
     """Distinct operations of all that fits of many structures have compiled."""
+    import tensorflow as tf
+
     X, y = make_mixed_regression(
         300, 3, n_groups=[9, 6, 5], group_std=3.0, n_random_slopes=2, random_state=2
     )
@@ -211,6 +213,10 @@ def operations():
     found = {}
     for graph in graphs():
         for node in nodes(graph):
+            if node.name.endswith("/pfor/split") and node.attr["T"].type == tf.int32:
+                # the shape of a product that `fit_many` takes of many responses at
+                # once: TensorFlow divides shapes on the host
+                continue
             types = [
                 (name, value.type or tuple(value.list.type))
                 for name, value in node.attr.items()

@@ -74,7 +74,9 @@ def test_random_columns_are_the_users_times_their_recoding(
 ):
     X = rng.normal(size=(60, 3)) + [0.0, 5.0, -3.0]
     slopes = [([2, 0], intercept, kind), ([], True, "full")]
-    table, _, _, recodings, squares = centred(X, X.shape[1], y, weight, fit_intercept, slopes)
+    table, _, _, recodings, squares = centred(
+        X, X.shape[1], y, weight, fit_intercept, slopes
+    )
     z = X[:, [2, 0]]
     z = np.column_stack([np.ones(60), z]) if intercept else z
     values = table.values @ table.z[0]
