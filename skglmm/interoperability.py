@@ -67,8 +67,7 @@ def to_arviz(
         Their responses.
     n_samples : int, default=1000
         Number of draws, all of one chain.
-    groups : array-like or dataframe of shape (n_rows,) or (n_rows, n_factors), \
-default=None
+    groups : array-like or dataframe of shape (n_rows, n_factors), default=None
         Group labels, for a model that was fitted with ``fit(groups=)``.
     random_state : int, RandomState instance or None, default=None
         An integer gives the same draws each time.
@@ -171,8 +170,7 @@ def to_tfp(
     X : dataframe or array-like of shape (n_rows, n_features), default=None
         Rows whose responses are part of the joint distribution, with levels that the
         fit has seen. None leaves the random effects alone.
-    groups : array-like or dataframe of shape (n_rows,) or (n_rows, n_factors), \
-default=None
+    groups : array-like or dataframe of shape (n_rows, n_factors), default=None
         Group labels, for a model that was fitted with ``fit(groups=)``.
 
     Returns
