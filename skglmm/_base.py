@@ -107,6 +107,10 @@ class BaseMixedModel(
             )
         return object.__getattribute__(self, name)
 
+    def _distribution(self):
+        """Distribution of the target, before anything of its own is estimated."""
+        return FAMILIES[self._family]
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = self.groups is not None
@@ -204,7 +208,7 @@ class BaseMixedModel(
             working,
             estimate,
             solution,
-            FAMILIES[self._family],
+            self._distribution(),
             fit_intercept=self.fit_intercept,
             missing=self.missing,
         )
@@ -227,7 +231,7 @@ class BaseMixedModel(
             terms,
             labels,
             self._named_columns(table, terms),
-            family=FAMILIES[self._family],
+            family=self._distribution(),
             part=part,
             listed=written(self.fixed_effects, self.fit_intercept),
             missing=self.missing,
@@ -253,7 +257,7 @@ class BaseMixedModel(
     def _working(self, inputs, solver, linear_part, gaps, progress, dense=False):
         """Rows in working coordinates; `dense` if crossed factors need a core."""
         family, factors = (
-            FAMILIES[self._family],
+            self._distribution(),
             factors_of(inputs.terms, inputs.encoded),
         )
         if gaps:

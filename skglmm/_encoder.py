@@ -20,7 +20,6 @@ from sklearn.utils.validation import (
 )
 
 from skglmm._base import BaseMixedModel
-from skglmm._families import FAMILIES
 from skglmm._fitted.persistence import PersistenceMixin
 from skglmm._fitted.predictor import known_levels
 from skglmm._fitted.report import sentences, warn
@@ -428,7 +427,7 @@ class _Problem:
         """Why the variance of a factor cannot be estimated, None if it can."""
         if n_levels < 2:
             return f"the factor {term.name!r} has one level"
-        linear = FAMILIES[self.model._family].is_linear
+        linear = self.model._distribution().is_linear
         if not linear or too_many(term, n_levels, float(len(self.y))) is None:
             return None
         what = "levels" if term.n_effects == 1 else "random effects"

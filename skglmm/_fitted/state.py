@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from skglmm._families import FAMILIES, Family
+from skglmm._families import Family
 from skglmm._fixed.fitted_part import FittedPart
 from skglmm._reading.categories import Categories
 from skglmm._reading.features import arranged
@@ -154,4 +154,4 @@ def fit_columns(model, X, table: Table, level: str = "conditional") -> Table:
 
 def family_of(model) -> Family:
     """The family of a fitted model, with what was estimated of its own."""
-    return FAMILIES[model._family].given(model._fitted.parameters)
+    return model._distribution().given(model._fitted.parameters)

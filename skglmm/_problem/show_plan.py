@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from skglmm._families import FAMILIES
 from skglmm._problem.design import MAX_CORE, MAX_PAIRS, build_design
 from skglmm._problem.working import factors_of
 from skglmm._reading.categories import learn
@@ -55,7 +54,7 @@ def show_plan(
     factors = factors_of(terms, encoded)
     if not factors:
         return "no random effects"
-    family = FAMILIES[estimator._family]
+    family = estimator._distribution()
     solver = estimator._resolve_solver()
     limit = solver.dense_seconds(family, factors)
     able = limit < np.inf

@@ -10,7 +10,6 @@ from sklearn.base import clone
 
 from skglmm._base import BaseMixedModel
 from skglmm._covariances import COVARIANCES
-from skglmm._families import FAMILIES
 from skglmm._fitted.attributes import attributes, user_solution
 from skglmm._fixed.parts import resolve_part
 from skglmm._problem.outcome import Outcome
@@ -92,7 +91,7 @@ def fit_batch(
     """
     if reml is not None and bool(getattr(model, "reml", False)) != reml:
         model = clone(model).set_params(reml=reml)
-    family, solver = FAMILIES[model._family], model._resolve_solver()
+    family, solver = model._distribution(), model._resolve_solver()
     part = resolve_part(model.fixed_effects)
     if family.is_linear and part is None and not inputs.gaps:
         quiet = replace(inputs, y=np.random.default_rng(0).normal(size=len(inputs.y)))
@@ -212,7 +211,7 @@ def _start(working, roots):
 
 def _one_by_one(model, inputs, Y, part, solver, done):
     """The same where responses cannot share a search: a fit each, of rows read once."""
-    family, rows = FAMILIES[model._family], []
+    family, rows = model._distribution(), []
     for y in Y.T:
         of_one = replace(inputs, y=np.ascontiguousarray(y))
         with warnings.catch_warnings():

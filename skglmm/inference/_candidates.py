@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from sklearn.base import clone
 
 from skglmm._base import BaseMixedModel
-from skglmm._families import FAMILIES
 from skglmm._fitted.attributes import likelihood, user_solution
 from skglmm._fixed.parts import resolve_part
 from skglmm._progress import Progress
@@ -71,7 +70,7 @@ def fit_again(model: BaseMixedModel, inputs, reml=None) -> Likelihood:
         model.set_params(reml=reml)
     part, solver = resolve_part(model.fixed_effects), model._resolve_solver()
     working, estimate = model._estimate(inputs, part, solver, Progress(model))
-    solution, family = user_solution(working, estimate), FAMILIES[model._family]
+    solution, family = user_solution(working, estimate), model._distribution()
     found = likelihood(working, estimate, solution, family)
     return Likelihood(
         found["log_likelihood_"],

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from scipy.stats import chi2 as chi_square
 
 from skglmm._base import BaseMixedModel, threads_for
-from skglmm._families import FAMILIES
 from skglmm._fitted.report import sentences, warn
 from skglmm._fixed.parts import resolve_part
 from skglmm._reading.inputs import Inputs
@@ -40,7 +39,7 @@ class _Candidate:
 
     @property
     def is_linear(self):
-        return FAMILIES[self.model._family].is_linear
+        return self.model._distribution().is_linear
 
     @property
     def restricted(self):
@@ -309,7 +308,7 @@ def _tested(small, large, bootstrap=None):
     """Statistic, degrees of freedom, p-value, and how."""
     k = large.found.n_parameters - small.found.n_parameters
     no_test = np.nan, np.nan, np.nan
-    if small.model._family != large.model._family:
+    if small.model._distribution() != large.model._distribution():
         return *no_test, f"no test, another distribution than {small.name!r}"
     n_boundaries, why = boundaries(small.columns, large.columns)
     if n_boundaries < 0:

@@ -7,7 +7,6 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import Bunch
 
 from skglmm._base import threads_for
-from skglmm._families import FAMILIES
 from skglmm._fitted.report import sentences, warn
 from skglmm._fixed.parts import resolve_part
 from skglmm._progress import Tally
@@ -166,14 +165,14 @@ def _read(model, X, Y, sample_weight, groups):
     weight, first = sample_weight, columns[0].values
     inputs = model._read(table, values[0], weight, groups, part)
     found = np.column_stack([column.values[inputs.rows] for column in columns])
-    if not FAMILIES[model._family].is_linear:
+    if not model._distribution().is_linear:
         _check(model, inputs, names, columns, found)
     return inputs, names, found.reshape(len(first[inputs.rows]), -1)
 
 
 def _check(model, inputs, names, columns, found):
     """Refuse responses that the family does not have."""
-    family = FAMILIES[model._family]
+    family = model._distribution()
     for name, column, y in zip(names, columns, found.T, strict=True):
         try:
             model._check_rows(y, column.classes)

@@ -3,7 +3,6 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skglmm._families import FAMILIES
 from skglmm._progress import Tally
 from skglmm.inference._batches import fit_batch
 from skglmm.inference._bootstrap import sizes
@@ -72,7 +71,7 @@ class BootstrapTest:
         if small.fitted and not small.found.refitted:
             return truth_of(small.model)
         model, inputs = small.model, small.inputs
-        family = FAMILIES[model._family]
+        family = model._distribution()
         if family.parameter_names:
             raise ValueError(
                 f"test='bootstrap' draws from {small.name!r}, which has parameters of "
