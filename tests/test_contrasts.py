@@ -238,6 +238,8 @@ def test_texts_are_read_and_nothing_is_run():
             estimate(text)
     with pytest.raises(ValueError, match="no coefficient.*Did you mean 'Days'"):
         estimate("days - bd")
+    with pytest.raises(ValueError, match="marginal_means.*by=column"):
+        estimate("pairwise")
     with pytest.raises(ValueError, match="number without a coefficient"):
         estimate("Days = 2")
     with pytest.raises(ValueError, match="several equals"):

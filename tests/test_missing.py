@@ -9,7 +9,7 @@ from engine_problems import coded_problem
 from joblib import Parallel, delayed
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import approx_fprime, minimize
-from scipy.stats import chi2, multivariate_normal
+from scipy.stats import chi2, multivariate_normal, norm
 from sklearn.base import clone
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -18,6 +18,7 @@ from skglmm import MixedLinearRegressor
 from skglmm._fixed import augmentation, column_model, imputed, pooling
 from skglmm._problem.coding import least_squares
 from skglmm.datasets import make_mixed_regression
+from skglmm.inference import coefficients, confidence_intervals
 from skglmm.solvers import VI
 
 
@@ -72,6 +73,20 @@ def problem():
         y,
         MixedLinearRegressor("group", missing="model", random_state=0).fit(X, y),
     )
+
+
+def test_tests_of_coefficients_are_normal_and_say_so(problem):
+    X, y, model = problem
+    with pytest.warns(UserWarning, match="normal distribution, df='normal'"):
+        table = coefficients(model, X, y)
+    z = model.fixed_effects_["estimate"] / model.fixed_effects_["std_error"]
+    assert_allclose(table["p_value"], 2.0 * norm.sf(np.abs(z)), rtol=1e-12)
+    with pytest.warns(UserWarning, match="normal distribution"):
+        assert "p_value" in model.summary(X, y).fixed_effects
+    with pytest.raises(ValueError, match="use df='normal'"):
+        coefficients(model, X, y, df="kenward-roger")
+    with pytest.raises(ValueError, match=r"coefficients\(model, X, y\)"):
+        confidence_intervals(model, X, y)
 
 
 @pytest.mark.slow

@@ -126,7 +126,7 @@ def coefficients(
     """
     with threads_for(X):
         inputs = read_again(model, X, y, sample_weight, groups)
-        check_asked(model, inputs, df, exponentiate)
+        df = check_asked(model, inputs, df, exponentiate)
         return _table(model, inputs, df, coverage, exponentiate)
 
 

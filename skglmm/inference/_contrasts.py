@@ -148,7 +148,7 @@ def contrasts(
         )
     with threads_for(X):
         inputs = read_again(model, X, y, sample_weight, groups)
-        check_asked(model, inputs, df, exponentiate)
+        df = check_asked(model, inputs, df, exponentiate)
         labels, weights = read_hypotheses(hypotheses, model.fixed_effects_.index)
         known = known_again(model, inputs, df)
         _refuse_undetermined(known, labels, weights)

@@ -120,6 +120,12 @@ def _matrix(values, names):
 def _place(name, names):
     if name in names:
         return names.get_loc(name)
+    if name in ("pairwise", "reference"):
+        raise ValueError(
+            f"hypotheses: {name!r} compares the levels of a column, which "
+            f"marginal_means(model, X, y, by=column, contrasts={name!r}) does. "
+            "Hypotheses here are of coefficients, such as 'days - 2 * sex'."
+        )
     guess = did_you_mean(name, names) if isinstance(name, str) else ""
     raise ValueError(
         f"hypotheses: {plain(name)!r} is no coefficient of the model; they are "

@@ -179,6 +179,12 @@ def check_asked(model, inputs, df, exponentiate=False):
     df : {"satterthwaite", "kenward-roger", "normal"}
     exponentiate : bool, default=False
 
+    Returns
+    -------
+    df : {"satterthwaite", "kenward-roger", "normal"}
+        What there is: after a fit to missing values the normal distribution in the
+        place of the default, with a warning.
+
     Raises
     ------
     ValueError
@@ -201,7 +207,17 @@ def check_asked(model, inputs, df, exponentiate=False):
             f"{family.words or family.name} family: use df='normal'."
         )
     if df == "normal" or not family.is_linear:
-        return
+        return df
+    if inputs.gaps and df == "satterthwaite":
+        warn(
+            sentences(
+                [
+                    f"df={df!r} needs all values of the fixed columns, and some are "
+                    "missing: tests are those of the normal distribution, df='normal'"
+                ]
+            )
+        )
+        return "normal"
     if inputs.gaps:
         raise ValueError(
             f"df={df!r} needs all values of the fixed columns, and some are missing: "
@@ -216,3 +232,4 @@ def check_asked(model, inputs, df, exponentiate=False):
             "df='kenward-roger' adjusts the errors of a REML fit: fit with reml=True, "
             "or use df='satterthwaite'."
         )
+    return df

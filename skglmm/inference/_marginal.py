@@ -172,7 +172,7 @@ def marginal_means(
     """
     with threads_for(X):
         inputs = read_again(model, X, y, sample_weight, groups)
-        check_asked(model, inputs, df)
+        df = check_asked(model, inputs, df)
         cells = make_cells(model, X, inputs, by, over)
         known = known_again(model, inputs, df)
         means, slopes, lost = _means(model, known, cells, scale)

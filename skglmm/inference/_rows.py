@@ -52,7 +52,8 @@ def check_has_parameters(model, inputs, what):
     if inputs.gaps:
         raise ValueError(
             f"Some values of the fixed columns are missing, and there is no {what} of "
-            "a likelihood that is not known."
+            "a likelihood that is not known: coefficients(model, X, y) has tests and "
+            "intervals of the fixed effects."
         )
     if hasattr(model, "noise_variance_") and not model.noise_variance_ > 0.0:
         raise ValueError(

@@ -97,7 +97,7 @@ def term_tests(
     """
     with threads_for(X):
         inputs = read_again(model, X, y, sample_weight, groups)
-        check_asked(model, inputs, df)
+        df = check_asked(model, inputs, df)
         known = known_again(model, inputs, df)
         tests = {}
         first = len(known.names) - len(inputs.names)
