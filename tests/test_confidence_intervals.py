@@ -534,9 +534,9 @@ def test_deviations_are_covered():
     spec = importlib.util.spec_from_file_location("coverage_of_intervals", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found = module.coverage(300, parameters="group", seed=1)
-    # three standard errors of 300 draws
-    assert (found - 0.95).abs().max() < 0.04
+    # three standard errors of 1,000 draws: a profile by ML of 20 groups covers .94
+    found = module.coverage(1000, parameters="group")
+    assert found.between(0.93, 0.97).all()
 
 
 def test_quadrature_is_as_it_was_fitted():
