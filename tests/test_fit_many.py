@@ -89,6 +89,7 @@ def test_correlated_slopes_are_those_of_fit(reml):
     assert assert_same_as_fits(model, X, hard_responses(y)) >= 3
 
 
+@pytest.mark.slow
 def test_crossed_factors_are_those_of_fit():
     X, y = load_penicillin(return_X_y=True, as_frame=True)
     model = MixedLinearRegressor(["plate", "sample"])

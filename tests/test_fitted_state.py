@@ -84,7 +84,7 @@ def present(model, names):
     "kind",
     [
         MixedLinearRegressor,
-        MixedLogisticRegressor,
+        pytest.param(MixedLogisticRegressor, marks=pytest.mark.slow),
         pytest.param(MixedPoissonRegressor, marks=pytest.mark.slow),
         pytest.param(MixedBinomialRegressor, marks=pytest.mark.slow),
     ],

@@ -410,5 +410,5 @@ def test_gaps_are_left_out_of_the_means_of_a_grid():
     assert_allclose(table["estimate"], mean)
     with pytest.raises(ValueError, match="over='data' needs all values"):
         marginal_means(model, X, y, "z", df="normal", over="data")
-    with pytest.raises(ValueError, match="use df='normal'"):
-        marginal_means(model, X, y, "z")
+    with pytest.warns(UserWarning, match="df='normal'"):
+        assert marginal_means(model, X, y, "z").equals(table)

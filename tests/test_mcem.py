@@ -212,7 +212,9 @@ def integral(problem, coef, sds, nodes=8):
     return logsumexp(values) + np.log(np.diag(root)).sum()
 
 
-@pytest.mark.parametrize("kind", ["joint", "chains"])
+@pytest.mark.parametrize(
+    "kind", ["joint", pytest.param("chains", marks=pytest.mark.slow)]
+)
 def test_expectations_over_crossed_effects_are_those_of_a_grid(kind):
     problem = crossed_problem()
     engine = Engine(problem, ["full", "full"])

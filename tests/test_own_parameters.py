@@ -58,7 +58,10 @@ def log_probability(y, eta, size):
 # Against others
 
 
-@pytest.mark.parametrize("name", ["nbinom2_one", "nbinom2_crossed"])
+@pytest.mark.parametrize(
+    "name",
+    ["nbinom2_one", pytest.param("nbinom2_crossed", marks=pytest.mark.slow)],
+)
 def test_laplace_is_glmmtmbs(name):
     X, y, groups, ref = problem(name)
     model = MixedNegativeBinomialRegressor(groups, solver="laplace").fit(X, y)
