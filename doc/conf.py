@@ -68,6 +68,10 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skglmm",),
     "abort_on_example_error": True,
+    "image_scrapers": ("pictures.scraper",),
+    "reset_modules": ("matplotlib", "pictures.reset"),
+    "remove_config_comments": True,
+    "show_memory": False,
 }
 
 html_math_renderer = "mathml"
