@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from sphinx_gallery.scrapers import matplotlib_scraper
 
-# With it a picture of six inches has letters of nine pixels at the width of a telephone.
+# With it a picture of six inches has letters of nine pixels on a telephone.
 FONT_SIZE = 11
 KEY = "smallest text"
 
