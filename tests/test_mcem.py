@@ -404,7 +404,7 @@ def test_draws_from_a_linear_model_find_the_maximum_from_far_away(reml):
             np.linalg.inv(information),
             np.eye(0),
             0.0,
-            SimpleNamespace(max_iter=2000, tol=0.1),
+            SimpleNamespace(max_iter=2000, tol=0.1, n_kept=0),
         )
         root = far[0] @ coordinates.split(end.phi)[1][0]
         out = objective.evaluate(run.theta([root]))

@@ -78,7 +78,6 @@ def ascend(
     ridge,
     solver,
     watch=None,
-    keep=0,
 ):
     """Solve E[score | y] = 0 with expectations by Monte Carlo.
 
@@ -97,10 +96,9 @@ def ascend(
     solver : MCEM
     watch : Progress or None
         Who wants to know of every expectation.
-    keep : int, default=0
-        Draws to keep of each iteration.
     """
-    history, path, kept, settled, best, scale = [], [], [], [], None, 1.0
+    settled, best, scale = [], None, 1.0
+    trail = _Trail(sampler, solver.n_kept)
     largest = _GROWTH * max(sampler.n_draws, 16)
     noise = np.full(covariance.shape, np.nan)
     ending = _spent(solver)
@@ -123,10 +121,7 @@ def ascend(
             break
         here = _newton(coordinates, covariance, ridge, phi, found)
         noise = here.noise
-        history.append(here.decrement)
-        path.append(phi)
-        if keep:
-            kept.append(sampler.kept(keep))
+        trail.add(here)
         if here.swamped and (here.finishes(best) or not sampler.steady):
             settled.append((phi + here.step, sampler.n_draws, noise))
             phi, noise = averaged(settled)
@@ -152,8 +147,30 @@ def ascend(
     if settled:
         phi, noise = averaged(settled)
     told = ending.outcome, ending.words, ending.advice, sampler.n_draws
-    by_turn = tuple(path), tuple(kept)
-    return End(phi, noise, len(history), np.array(history), *told, *by_turn)
+    return End(phi, noise, *trail.history(), *told, *trail.places())
+
+
+class _Trail:
+    """What is remembered of each iteration."""
+
+    def __init__(self, sampler, keep):
+        self._sampler, self._keep = sampler, keep
+        self._decrements, self._path, self._kept = [], [], []
+
+    def add(self, step):
+        """Take note of where a step begins, and keep draws from there."""
+        self._decrements.append(step.decrement)
+        self._path.append(step.phi)
+        if self._keep:
+            self._kept.append(self._sampler.kept(self._keep))
+
+    def history(self):
+        """Number of iterations, and the decrease that each has promised."""
+        return len(self._decrements), np.array(self._decrements)
+
+    def places(self):
+        """Where they were made, and draws from there."""
+        return tuple(self._path), tuple(self._kept)
 
 
 @dataclass(frozen=True)
@@ -324,7 +341,6 @@ def solve_linear_sampled(problem, solver):
             0.0,
             solver,
             problem.watch,
-            solver.n_kept,
         )
 
         def place(phi):
@@ -439,7 +455,6 @@ def solve_sampled(problem, solver):
             inner.RIDGE,
             solver,
             problem.watch,
-            solver.n_kept,
         )
         coef, roots = coordinates.split(end.phi)
         found = sampler.expect(coef, roots)

@@ -69,9 +69,9 @@ class MCEM(BaseSolver):
     errors of its estimates; ``sampling_``, which sampler was used and how well it did;
     and ``random_effects_draws_``, up to 100 draws of the effects,
     an array (n_draws, n_levels, n_effects) for each factor. With ``keep=n`` it also has
-    ``random_effects_trace_``, such draws of each step of ``history_``, an array (n_steps,
-    n, n_levels, n_effects); with ``"hmc"`` they are the last states of the chains. The
-    objective of
+    ``random_effects_trace_``, such draws of each step of ``history_``, an array
+    (n_steps, n, n_levels, n_effects); with ``"hmc"`` they are the last states of the
+    chains. The objective of
     ``history_`` is what one more step would have gained in -2 log-likelihood. Standard
     errors are Louis's [2]_, except where the draws are too few for them, and the
     log-likelihood is the mean of the importance weights, or for ``"hmc"`` by bridge
