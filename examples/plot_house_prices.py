@@ -28,7 +28,9 @@ from sklearn.pipeline import make_pipeline
 from skglmm import MixedLinearRegressor
 from skglmm.datasets import make_house_prices
 
-X, y, truth = make_house_prices(4000, 200, return_effects=True, random_state=0)
+X, y, truth = make_house_prices(
+    4000, 200, return_effects=True, random_state=0
+)
 train, test = slice(0, 3000), slice(3000, None)
 X.describe().round(1)
 
@@ -87,7 +89,10 @@ for name, model in models.items():
         "std of zip codes": std.get(("zip", "Intercept")),
         "std of residuals": std["residual", ""],
     }
-rows["truth"] = {"std of zip codes": truth.zip_std, "std of residuals": truth.noise}
+rows["truth"] = {
+    "std of zip codes": truth.zip_std,
+    "std of residuals": truth.noise,
+}
 pd.DataFrame(rows).T.round(3)
 
 # %%
@@ -113,7 +118,11 @@ zips = X["zip"][train]
 surface = best.predict(X[train]) - effect[zips].to_numpy()
 unexplained = (y[train] - surface).groupby(zips)
 table = pd.DataFrame(
-    {"sales": unexplained.size(), "mean": unexplained.mean(), "effect": effect}
+    {
+        "sales": unexplained.size(),
+        "mean": unexplained.mean(),
+        "effect": effect,
+    }
 )
 figure, axis = plt.subplots(figsize=(6.5, 5))
 limits = table["mean"].min(), table["mean"].max()
@@ -125,11 +134,19 @@ points = axis.scatter(
     s=18,
     cmap="viridis",
 )
-ticks = [size for size in (1, 3, 10, 30, 100, 300) if size <= table["sales"].max()]
-bar = figure.colorbar(points, ticks=np.log10(ticks), label="sales in the zip code")
+ticks = [
+    size
+    for size in (1, 3, 10, 30, 100, 300)
+    if size <= table["sales"].max()
+]
+bar = figure.colorbar(
+    points, ticks=np.log10(ticks), label="sales in the zip code"
+)
 bar.ax.set_yticklabels(ticks)
 axis.axhline(0.0, color="gray", lw=0.5, zorder=0)
-axis.set(xlabel="mean of the zip code's own sales", ylabel="random effect")
+axis.set(
+    xlabel="mean of the zip code's own sales", ylabel="random effect"
+)
 axis.legend(loc="upper left")
 figure.tight_layout()
 plt.show()
@@ -141,5 +158,7 @@ plt.show()
 
 real = truth.random_effects[table.index]
 few = table["sales"] <= table["sales"].quantile(1 / 3)
-distance = (table[["mean", "effect"]].sub(real, axis=0) ** 2).groupby(few).mean() ** 0.5
+distance = (table[["mean", "effect"]].sub(real, axis=0) ** 2).groupby(
+    few
+).mean() ** 0.5
 distance.rename({True: "few sales", False: "more"}).round(3)

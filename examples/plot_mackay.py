@@ -30,7 +30,9 @@ known = MacKay(
     covariances={"Subject": np.array([[612.09, 9.60], [9.60, 35.07]])},
     noise_variance=654.94,
 )
-model = MixedLinearRegressor("Subject", random_slopes=["Days"], solver=known)
+model = MixedLinearRegressor(
+    "Subject", random_slopes=["Days"], solver=known
+)
 model.fit(X, y).random_effects_["Subject"].head(2)
 
 # %%
@@ -65,7 +67,9 @@ pd.concat(
 # difference, and it is enough: its fixed point is the maximum of the restricted
 # likelihood, lme4's answer.
 
-figure, axes = plt.subplots(2, 2, sharex="col", figsize=(6, 4.6), layout="constrained")
+figure, axes = plt.subplots(
+    2, 2, sharex="col", figsize=(6, 4.6), layout="constrained"
+)
 ConvergenceDisplay.from_estimator(quick, ax=axes[:, 0])
 ConvergenceDisplay.from_estimator(evidence, ax=axes[:, 1])
 for axis, name in zip(axes[0], ("quick", "evidence"), strict=True):
@@ -83,7 +87,9 @@ plt.show()
 full = {}
 for update in ("quick", "evidence"):
     model = MixedLinearRegressor(
-        "Subject", random_slopes=["Days"], solver=MacKay(update=update, max_iter=2000)
+        "Subject",
+        random_slopes=["Days"],
+        solver=MacKay(update=update, max_iter=2000),
     )
     full[update] = model.fit(X, y).variance_components_["variance"]
 pd.concat(full, axis=1).round(2)
@@ -98,16 +104,28 @@ pd.concat(full, axis=1).round(2)
 iris = load_iris(as_frame=True)
 columns = ["sepal width (cm)", "petal length (cm)"]
 plain = MixedLinearRegressor(groups=[])
-plain.fit(iris.data[columns], iris.data["sepal length (cm)"]).fixed_effects_
+plain.fit(
+    iris.data[columns], iris.data["sepal length (cm)"]
+).fixed_effects_
 
 # %%
 # The numbers
 # -----------
 pd.DataFrame(
     {
-        "document": [2.2629, 302.9045, 31.0890, 670.855, 2.2491, 0.5955, 0.4719],
+        "document": [
+            2.2629,
+            302.9045,
+            31.0890,
+            670.855,
+            2.2491,
+            0.5955,
+            0.4719,
+        ],
         "here": [
-            MixedLinearRegressor("Subject", random_slopes=["Days"], solver=known)
+            MixedLinearRegressor(
+                "Subject", random_slopes=["Days"], solver=known
+            )
             .fit(X, y)
             .random_effects_["Subject"]
             .iloc[0, 0],
@@ -115,7 +133,11 @@ pd.DataFrame(
             plain.intercept_,
             *plain.coef_,
         ],
-        "lme4": [2.2586, *evidence.variance_components_["variance"], *[np.nan] * 3],
+        "lme4": [
+            2.2586,
+            *evidence.variance_components_["variance"],
+            *[np.nan] * 3,
+        ],
     },
     index=[
         "effect of 308, variances known",

@@ -40,10 +40,14 @@ figure, axes = plt.subplots(
 grid = np.linspace(y.min(), y.max(), 200)
 floors = ["basement", "first floor"]
 for floor, name in enumerate(floors):
-    axes[0].plot(grid, gaussian_kde(y[X["floor"] == floor])(grid), label=name)
+    axes[0].plot(
+        grid, gaussian_kde(y[X["floor"] == floor])(grid), label=name
+    )
 axes[0].set(xlabel="log radon (log pCi/L)", ylabel="density")
 axes[0].legend(frameon=False, loc="upper left")
-axes[1].bar(["0", "1"], X["floor"].value_counts().sort_index(), color=["C0", "C1"])
+axes[1].bar(
+    ["0", "1"], X["floor"].value_counts().sort_index(), color=["C0", "C1"]
+)
 axes[1].set(xlabel="floor", ylabel="houses")
 axes[0].set_ylim(top=0.75)
 plt.show()
@@ -58,7 +62,9 @@ axis.bar(np.arange(len(houses)), houses, width=1.0)
 axis.axhline(5, color="0.5", lw=0.8)
 axis.set(xlabel="counties, sorted", ylabel="readings")
 plt.show()
-print(f"{(houses < 5).sum()} of {len(houses)} counties have fewer than five.")
+print(
+    f"{(houses < 5).sum()} of {len(houses)} counties have fewer than five."
+)
 
 # %%
 # The fit
@@ -126,7 +132,9 @@ joint.resolve_graph()
 
 draws = posterior.sample(3, seed=1).county
 [
-    round(float(joint.log_prob(b, y.to_numpy()) - posterior.log_prob(b)), 6)
+    round(
+        float(joint.log_prob(b, y.to_numpy()) - posterior.log_prob(b)), 6
+    )
     for b in draws
 ]
 
@@ -172,5 +180,11 @@ pd.DataFrame(
         ],
         "lme4": [1.462, -0.693, 0.3282, 0.7556, 2171.305],
     },
-    index=["intercept", "floor", "sd of counties", "sd of residuals", "REML"],
+    index=[
+        "intercept",
+        "floor",
+        "sd of counties",
+        "sd of residuals",
+        "REML",
+    ],
 ).round(4)
