@@ -8,6 +8,8 @@ import inspect
 import sys
 from pathlib import Path
 
+from sphinx_gallery.sorting import ExplicitOrder
+
 from skglmm import __version__
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
@@ -63,11 +65,21 @@ if "tags" in globals() and tags.has("offline"):  # noqa: F821
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
+    "subsection_order": ExplicitOrder(
+        [
+            f"../examples/{folder}"
+            for folder in ("documents", "responses", "workflow", "solvers")
+        ]
+    ),
     "filename_pattern": r"/(plot|first)_",
     "reference_url": {"skglmm": None},
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skglmm",),
     "abort_on_example_error": True,
+    "image_scrapers": ("pictures.scraper",),
+    "reset_modules": ("matplotlib", "pictures.reset"),
+    "remove_config_comments": True,
+    "show_memory": False,
 }
 
 html_math_renderer = "mathml"

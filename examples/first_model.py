@@ -62,5 +62,10 @@ def rmse(rows, prediction):
 common = one_line.predict(X.loc[hidden, ["Days"]])
 print("\nRoot mean squared error, in milliseconds:")
 print(f"{'':22s}{'own line':>10s}{'one line':>10s}")
-for who, rows in [("people seen before", ~newcomer), ("the newcomer", newcomer)]:
-    print(f"{who:22s}{rmse(rows, predicted):10.1f}{rmse(rows, common):10.1f}")
+for who, rows in [
+    ("people seen before", ~newcomer),
+    ("the newcomer", newcomer),
+]:
+    print(
+        f"{who:22s}{rmse(rows, predicted):10.1f}{rmse(rows, common):10.1f}"
+    )

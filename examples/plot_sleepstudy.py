@@ -24,7 +24,9 @@ from skglmm import MixedLinearRegressor
 from skglmm.datasets import load_sleepstudy
 
 X, y = load_sleepstudy(return_X_y=True, as_frame=True)
-model = MixedLinearRegressor(groups="Subject", random_slopes=["Days"]).fit(X, y)
+model = MixedLinearRegressor(
+    groups="Subject", random_slopes=["Days"]
+).fit(X, y)
 model.variance_components_
 
 # %%
@@ -43,8 +45,12 @@ model.fixed_effects_
 own = pd.DataFrame(
     {
         subject: np.r_[line.intercept_, line.coef_]
-        for subject, rows in X.groupby("Subject", observed=True).groups.items()
-        for line in [LinearRegression().fit(X.loc[rows, ["Days"]], y[rows])]
+        for subject, rows in X.groupby(
+            "Subject", observed=True
+        ).groups.items()
+        for line in [
+            LinearRegression().fit(X.loc[rows, ["Days"]], y[rows])
+        ]
     },
     index=["Intercept", "Days"],
 ).T
@@ -53,7 +59,9 @@ mixed = model.random_effects_["Subject"] + average
 
 days = np.array([0, 9])
 chosen = mixed["Days"].sort_values().index[[0, 3, 6, 10, 14, 17]]
-figure, axes = plt.subplots(2, 3, sharex=True, sharey=True, figsize=(9, 5.5))
+figure, axes = plt.subplots(
+    2, 3, sharex=True, sharey=True, figsize=(9, 5.5)
+)
 for axis, subject in zip(axes.flat, chosen, strict=True):
     rows = X["Subject"] == subject
     axis.scatter(X.loc[rows, "Days"], y[rows], s=12, color="black")
@@ -62,11 +70,18 @@ for axis, subject in zip(axes.flat, chosen, strict=True):
         ("the person's own data", own.loc[subject], ":"),
         ("mixed model", mixed.loc[subject], "-"),
     ]:
-        axis.plot(days, line["Intercept"] + line["Days"] * days, style, label=name)
+        axis.plot(
+            days,
+            line["Intercept"] + line["Days"] * days,
+            style,
+            label=name,
+        )
     axis.set_title(f"Subject {subject}")
 figure.supxlabel("days")
 figure.supylabel("reaction time (ms)")
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=3)
+figure.legend(
+    *axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=3
+)
 figure.tight_layout(rect=(0, 0, 1, 0.94))
 
 # %%
@@ -88,7 +103,9 @@ axis.quiver(
     width=0.004,
     color="gray",
 )
-axis.scatter(own["Intercept"], own["Days"], s=15, label="the person's own data")
+axis.scatter(
+    own["Intercept"], own["Days"], s=15, label="the person's own data"
+)
 axis.scatter(mixed["Intercept"], mixed["Days"], s=25, label="mixed model")
 axis.scatter(*average, marker="*", s=200, label="average")
 axis.set(xlabel="intercept (ms)", ylabel="slope (ms a day)")
@@ -102,5 +119,7 @@ plt.show()
 # An unseen subject gets the average line. Nothing has to be said for it: seen and
 # unseen subjects go through ``predict`` in one table.
 
-new = pd.DataFrame({"Days": [0, 9, 0, 9], "Subject": ["308", "308", "new", "new"]})
+new = pd.DataFrame(
+    {"Days": [0, 9, 0, 9], "Subject": ["308", "308", "new", "new"]}
+)
 new.assign(predicted=model.predict(new).round(1))

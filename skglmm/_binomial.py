@@ -145,6 +145,9 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
     random_effects_draws_ : dict of ndarray of shape (n_draws, n_levels, q)
         After ``solver="mcem"`` only: up to 100 draws from the posterior of the
         effects, for each factor.
+    random_effects_trace_ : dict of ndarray of shape (n_steps, n_kept, n_levels, q)
+        After ``solver=MCEM(keep=n_kept)`` only: draws of the effects at each step of
+        `history_`, for each factor.
     missing_information_ : Series
         With ``missing="model"`` only: the share of the variance of each fixed effect
         that is owed to missing values.

@@ -38,16 +38,17 @@ TARGETS = {
 ESTIMATORS = list(TARGETS)
 GAPS = X.assign(x=X["x"].where(np.arange(N) % 9 > 0))
 TREES = HistGradientBoostingRegressor(max_iter=3, random_state=0)
-SAMPLED = MCEM(n_samples=32, max_iter=60)
+SAMPLED = MCEM(n_samples=32, max_iter=60, keep=2)
 
 # Settings of a fit, its table, and the documented attributes that it does not make.
 ALWAYS_ABSENT = {"missing_information_", "mc_error_", "sampling_"}
-ALWAYS_ABSENT |= {"random_effects_draws_"}
+DRAWS = {"random_effects_draws_", "random_effects_trace_"}
+ALWAYS_ABSENT |= DRAWS
 FITS = {
     "vi": ({}, X, ALWAYS_ABSENT),
     "laplace": ({"solver": "laplace"}, X, ALWAYS_ABSENT | {"elbo_"}),
     "mcem": ({"solver": SAMPLED}, X, {"missing_information_", "elbo_"}),
-    "gaps": ({"missing": "model"}, GAPS, {"random_effects_draws_"}),
+    "gaps": ({"missing": "model"}, GAPS, DRAWS),
     "trees": ({"fixed_effects": TREES}, X, ALWAYS_ABSENT | {"coef_", "coef_names_"}),
     "no groups": ({"groups": None}, X.drop(columns="g"), ALWAYS_ABSENT),
     "an array": ({"groups": 2}, X.to_numpy(), ALWAYS_ABSENT | {"feature_names_in_"}),

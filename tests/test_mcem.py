@@ -406,7 +406,7 @@ def test_draws_from_a_linear_model_find_the_maximum_from_far_away(reml):
             np.linalg.inv(information),
             np.eye(0),
             0.0,
-            SimpleNamespace(max_iter=2000, tol=0.1),
+            SimpleNamespace(max_iter=2000, tol=0.1, n_kept=0),
         )
         root = far[0] @ coordinates.split(end.phi)[1][0]
         out = objective.evaluate(run.theta([root]))
@@ -465,6 +465,48 @@ def test_draws_of_a_linear_model_have_its_posterior():
     far = (draws.mean(0) - effects) / (sd / 10)
     assert 0.6 < np.sqrt(np.mean(far**2)) < 1.4
     assert 0.9 < np.mean(draws.var(0, ddof=1) / sd**2) < 1.1
+
+
+def near_its_posterior(draws, model, name):
+    """Whether draws (n, n_levels, q) have a model's means and standard deviations."""
+    effects = model.random_effects_[name].to_numpy()
+    sd = model.random_effects_std_[name].to_numpy()
+    far = (draws.mean(0) - effects) / (sd / np.sqrt(len(draws)))
+    assert 0.6 < np.sqrt(np.mean(far**2)) < 1.5
+    assert 0.85 < np.mean(draws.var(0, ddof=1) / sd**2) < 1.15
+
+
+@pytest.mark.parametrize("sampler", ["importance", "hmc"])
+def test_draws_are_kept_of_each_step_and_change_nothing(sampler):
+    X, y = load_grouseticks(return_X_y=True, as_frame=True)
+    X = X[["cHEIGHT", "BROOD"]]
+    plain, kept = (
+        MixedPoissonRegressor(
+            "BROOD", solver=MCEM(sampler=sampler, keep=keep), random_state=0
+        ).fit(X, y)
+        for keep in (0, 64)
+    )
+    assert not hasattr(plain, "random_effects_trace_")
+    np.testing.assert_array_equal(plain.coef_, kept.coef_)
+    np.testing.assert_array_equal(std(plain), std(kept))
+    trace = kept.random_effects_trace_["BROOD"]
+    assert trace.shape == (kept.n_iter_, 64, 118, 1)
+    near_its_posterior(trace[-1], kept, "BROOD")
+
+
+def test_kept_draws_of_a_linear_model_have_its_posterior():
+    X, y = load_sleepstudy(return_X_y=True, as_frame=True)
+    model = MixedLinearRegressor(
+        "Subject",
+        random_slopes=["Days"],
+        reml=False,
+        solver=MCEM(keep=100),
+        random_state=0,
+    ).fit(X, y)
+    trace = model.random_effects_trace_["Subject"]
+    assert trace.shape == (len(model.history_), 100, 18, 2)
+    for draws in trace:
+        near_its_posterior(draws, model, "Subject")
 
 
 @pytest.mark.slow

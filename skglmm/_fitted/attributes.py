@@ -262,10 +262,21 @@ def _monte_carlo(inputs, working, estimate, solution, public):
             name: getattr(about, name) for name in ("sampler", "n_samples", "effective")
         },
     }
-    if about.draws is not None:
-        made["random_effects_draws_"] = {
-            term.name: np.moveaxis(np.tensordot(recoding, draws, 1), 0, -1)
-            for term, recoding, draws in zip(terms, recodings, about.draws, strict=True)
+    for name, by_factor in (
+        ("random_effects_draws_", about.draws),
+        ("random_effects_trace_", about.trace),
+    ):
+        if by_factor is not None:
+            made[name] = {
+                term.name: np.moveaxis(np.tensordot(recoding, draws, 1), 0, -1)
+                for term, recoding, draws in zip(
+                    terms, recodings, by_factor, strict=True
+                )
+            }
+    if about.trace is not None:
+        made["random_effects_trace_"] = {
+            name: draws.reshape(solution.n_iter, -1, *draws.shape[1:])
+            for name, draws in made["random_effects_trace_"].items()
         }
     return made
 

@@ -173,6 +173,7 @@ class UpdateMixin:
         """A copy of this model with what was found of levels, whitened, in it."""
         model = copy.deepcopy(self)
         model.__dict__.pop("random_effects_draws_", None)
+        model.__dict__.pop("random_effects_trace_", None)
         for factor, (u, covariance) in zip(met, found, strict=True):
             b = factor.mean + np.einsum("jik,jk->ji", factor.half, u)
             blocks = factor.half @ covariance @ np.swapaxes(factor.half, 1, 2)

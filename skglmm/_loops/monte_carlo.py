@@ -53,6 +53,8 @@ class End:
     n_samples : int
     path : tuple of ndarray of shape (p + k,)
         Where each of the iterations was made.
+    kept : tuple of tuple of ndarray of shape (q, keep, J)
+        Draws of each iteration, as the sampler has them, if any were to be kept.
     """
 
     phi: np.ndarray
@@ -64,10 +66,18 @@ class End:
     advice: str
     n_samples: int = 0
     path: tuple[np.ndarray, ...] = ()
+    kept: tuple[tuple[np.ndarray, ...], ...] = ()
 
 
 def ascend(
-    sampler, coordinates, phi, covariance, information, ridge, solver, watch=None
+    sampler,
+    coordinates,
+    phi,
+    covariance,
+    information,
+    ridge,
+    solver,
+    watch=None,
 ):
     """Solve E[score | y] = 0 with expectations by Monte Carlo.
 
@@ -87,7 +97,8 @@ def ascend(
     watch : Progress or None
         Who wants to know of every expectation.
     """
-    history, path, settled, best, scale = [], [], [], None, 1.0
+    settled, best, scale = [], None, 1.0
+    trail = _Trail(sampler, solver.n_kept)
     largest = _GROWTH * max(sampler.n_draws, 16)
     noise = np.full(covariance.shape, np.nan)
     ending = _spent(solver)
@@ -110,8 +121,7 @@ def ascend(
             break
         here = _newton(coordinates, covariance, ridge, phi, found)
         noise = here.noise
-        history.append(here.decrement)
-        path.append(phi)
+        trail.add(here)
         if here.swamped and (here.finishes(best) or not sampler.steady):
             settled.append((phi + here.step, sampler.n_draws, noise))
             phi, noise = averaged(settled)
@@ -137,7 +147,30 @@ def ascend(
     if settled:
         phi, noise = averaged(settled)
     told = ending.outcome, ending.words, ending.advice, sampler.n_draws
-    return End(phi, noise, len(history), np.array(history), *told, tuple(path))
+    return End(phi, noise, *trail.history(), *told, *trail.places())
+
+
+class _Trail:
+    """What is remembered of each iteration."""
+
+    def __init__(self, sampler, keep):
+        self._sampler, self._keep = sampler, keep
+        self._decrements, self._path, self._kept = [], [], []
+
+    def add(self, step):
+        """Take note of where a step begins, and keep draws from there."""
+        self._decrements.append(step.decrement)
+        self._path.append(step.phi)
+        if self._keep:
+            self._kept.append(self._sampler.kept(self._keep))
+
+    def history(self):
+        """Number of iterations, and the decrease that each has promised."""
+        return len(self._decrements), np.array(self._decrements)
+
+    def places(self):
+        """Where they were made, and draws from there."""
+        return tuple(self._path), tuple(self._kept)
 
 
 @dataclass(frozen=True)
@@ -309,11 +342,16 @@ def solve_linear_sampled(problem, solver):
             solver,
             problem.watch,
         )
+
+        def place(phi):
+            factors = zip(coordinates.anchors, coordinates.split(phi)[1], strict=True)
+            return objective.evaluate(run.theta([t @ a for t, a in factors]))
+
         _, roots = coordinates.split(end.phi)
-        factors = [t @ a for t, a in zip(out["factors"], roots, strict=True)]
-        out = objective.evaluate(run.theta(factors))
+        trace = _around_predictions(problem, map(place, end.path), end.kept)
+        out = place(end.phi)
         # the step since the last draws was far below their error
-        draws = sampler.draws()
+        draws = sampler.kept()
     found = solution(
         problem,
         best | {"n_iter": end.n_iter, "history": end.history, "outcome": end.outcome},
@@ -338,6 +376,7 @@ def solve_linear_sampled(problem, solver):
             m[:, None] + np.sqrt(sigma2) * d
             for m, d in zip(found.means, draws, strict=True)
         ),
+        trace=trace,
     )
     told = (
         {"words": end.words, "advice": end.advice}
@@ -345,6 +384,24 @@ def solve_linear_sampled(problem, solver):
         else {}
     )
     return replace(found, flat=flat, monte_carlo=about, **told)
+
+
+def _around_predictions(problem, places, kept):
+    """Draws (q, n_turns * keep, J) of b, from those around its prediction by turn."""
+    made = []
+    for out, draws in zip(places, kept, strict=False):
+        sigma = np.sqrt(float(out["fixed"]["variance"]))
+        means = problem.design.effects(out["means"])
+        parts = zip(means, draws, strict=True)
+        made.append([m[:, None] + sigma * d for m, d in parts])
+    return _by_factor(made)
+
+
+def _by_factor(turns):
+    """Draws of each factor one turn after the other; None without any."""
+    if not turns:
+        return None
+    return tuple(np.concatenate(parts, 1) for parts in zip(*turns, strict=True))
 
 
 def _differences(objective, theta, out):
@@ -445,10 +502,20 @@ def solve_sampled(problem, solver):
             np.einsum("ia,asj->isj", t, u)
             for t, u in zip(factors, last.draws, strict=True)
         ),
+        trace=_lifted(coordinates, end),
     )
     path = _covariances(coordinates, end.path)
     told = {"words": end.words, "advice": end.advice}
     return replace(made, flat=flat, monte_carlo=about, path=path, **told)
+
+
+def _lifted(coordinates, end):
+    """Draws (q, n_turns * keep, J) of b = T u, from those of u by turn."""
+    made = []
+    for phi, draws in zip(end.path, end.kept, strict=False):
+        parts = zip(coordinates.anchors, coordinates.split(phi)[1], draws, strict=True)
+        made.append([np.einsum("ia,asj->isj", t @ a, u) for t, a, u in parts])
+    return _by_factor(made)
 
 
 def _covariances(coordinates, points):

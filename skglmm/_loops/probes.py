@@ -58,7 +58,7 @@ def solve_iterative(problem, solver):
             covariance,
             np.eye(0),
             0.0,
-            SimpleNamespace(max_iter=solver.max_iter, tol=_ERROR),
+            SimpleNamespace(max_iter=solver.max_iter, tol=_ERROR, n_kept=0),
             problem.watch,
         )
         _, turned = coordinates.split(end.phi)

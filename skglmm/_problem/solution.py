@@ -29,6 +29,8 @@ class MonteCarlo:
         Standard error of the log-likelihood.
     draws : tuple of ndarray of shape (q, n_draws, n_levels) or None
         Some draws of the random effects, in the order of `Solution.means`.
+    trace : tuple of ndarray of shape (q, n_turns * n_kept, n_levels) or None
+        Draws that were kept at each turn, one turn after the other.
     """
 
     sampler: str
@@ -39,6 +41,7 @@ class MonteCarlo:
     noise: np.ndarray | None
     log_likelihood: float
     draws: tuple[np.ndarray, ...] | None = None
+    trace: tuple[np.ndarray, ...] | None = None
 
     def in_unit(self, unit: float) -> "MonteCarlo":
         """The same for a target that was divided by a unit."""
@@ -48,6 +51,7 @@ class MonteCarlo:
             covariances=tuple(unit**2 * c for c in self.covariances),
             noise=None if self.noise is None else unit**2 * self.noise,
             draws=self.draws and tuple(unit * draws for draws in self.draws),
+            trace=self.trace and tuple(unit * draws for draws in self.trace),
         )
 
     def in_precision(self, unit: float) -> "MonteCarlo":
@@ -196,6 +200,7 @@ or None, default=None
                 about,
                 covariances=tuple(about.covariances[place[r]] for r in users),
                 draws=about.draws and of_levels(about.draws),
+                trace=about.trace and of_levels(about.trace),
             )
         return replace(
             self,

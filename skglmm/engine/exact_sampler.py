@@ -101,9 +101,8 @@ class ExactSampler:
             effective=1.0,
         )
 
-    def draws(self):
-        """Draws (q, n_draws, J) of b around its prediction, sigma = 1."""
+    def kept(self, n=KEPT):
+        """Draws (q, n, J) of b around its prediction, sigma = 1, at the last place."""
         return tuple(
-            np.concatenate(parts, 1)[:, :KEPT]
-            for parts in zip(*self._draws, strict=True)
+            np.concatenate(parts, 1)[:, :n] for parts in zip(*self._draws, strict=True)
         )

@@ -116,21 +116,34 @@ def slopes(likelihood, parameters, y, trials, eta):
     -------
     slopes : tuple of tensors of the shape of eta
     """
-    by_row = [p + tf.zeros_like(eta) for p in parameters]
+
+    def both(here):
+        return here.log_density(y, trials, eta) + here.constant(y, trials)
+
+    return _slopes(likelihood, parameters, eta, both)
+
+
+def _slopes(likelihood, parameters, like, rows):
+    """Derivatives of `rows`, a function of a likelihood, in the shape of `like`."""
+    by_row = [p + tf.zeros_like(like) for p in parameters]
     with tf.GradientTape() as tape:
         tape.watch(by_row)
-        here = likelihood.given(by_row)
-        total = here.log_density(y, trials, eta) + here.constant(y, trials)
-    return tuple(tape.gradient(total, by_row))
+        total = rows(likelihood.given(by_row))
+    return tuple(tape.gradient(total, by_row, unconnected_gradients="zero"))
 
 
 def expected_slopes(likelihood, parameters, y, trials, mean, variance, nodes):
     """Means of `slopes` for eta ~ N(mean, variance), all of shape (n,)."""
 
     def terms(eta):
-        return slopes(likelihood, parameters, y, trials, eta)
+        def density(here):
+            return here.log_density(y, trials, eta)
 
-    return _mean(terms, mean, variance, nodes, len(parameters))
+        return _slopes(likelihood, parameters, eta, density)
+
+    varying = _mean(terms, mean, variance, nodes, len(parameters))
+    fixed = _slopes(likelihood, parameters, y, lambda here: here.constant(y, trials))
+    return tuple(a + b for a, b in zip(varying, fixed, strict=True))
 
 
 class Poisson(Likelihood):

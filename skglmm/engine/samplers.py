@@ -126,6 +126,12 @@ class LevelSampler:
         ratio = total / total.mean(0)
         return float(value), float(np.sqrt(np.sum(ratio.var(0, ddof=1)) / _BATCHES))
 
+    def kept(self, n):
+        """Draws (q, n, J) of u at the last place, equally likely."""
+        log_ratio, rng = self._last["log_ratio"], self._rng.spawn(1)[0]
+        weights = np.exp(log_ratio - logsumexp(log_ratio, 0))
+        return (_resampled(self._last["u"].numpy(), weights, rng, n),)
+
     def finish(self, coordinates):
         """Estimates by level, spread of the scores and draws, at the last place."""
         g, last = self._gauss, self._last
@@ -171,12 +177,12 @@ def _jackknife(pooled, by_batch):
     return pooled - (by_batch.mean(-1) - pooled) / (by_batch.shape[-1] - 1.0)
 
 
-def _resampled(u, weights, rng):
-    """Equally likely draws (q, KEPT, J) from weighted ones (q, S, J), by level."""
+def _resampled(u, weights, rng, n=KEPT):
+    """Equally likely draws (q, n, J) from weighted ones (q, S, J), by level."""
     ends = np.cumsum(weights, 0)
     n_draws, n_levels = weights.shape
-    out = np.empty((u.shape[0], KEPT, n_levels))
-    points = (np.arange(KEPT)[:, None] + rng.random(n_levels)) / KEPT
+    out = np.empty((u.shape[0], n, n_levels))
+    points = (np.arange(n)[:, None] + rng.random(n_levels)) / n
     for j in range(n_levels):
         at = np.searchsorted(ends[:, j] / ends[-1, j], points[:, j])
         at = rng.permutation(np.minimum(at, n_draws - 1))
@@ -334,6 +340,11 @@ class JointSampler(_ByDraw):
         squares = np.sum(self._weights**2) - 1.0 / self.n_draws
         return float(value), float(np.sqrt(max(squares, 0.0)))
 
+    def kept(self, n):
+        """Draws (q, n, J) of u at the last place, equally likely."""
+        at = self._rng.spawn(1)[0].choice(self.n_draws, n, p=self._weights)
+        return tuple(v.numpy()[:, at] for v in self._u)
+
     def finish(self, coordinates):
         """Estimates by level, spread of the scores and draws, at the last place."""
         at = self._rng.choice(self.n_draws, KEPT, p=self._weights)
@@ -443,13 +454,17 @@ class ChainSampler(_ByDraw):
         log_q = self._sum(parts, 0.0, True)[1]["log_ratio"]
         return bridge(self._found["log_ratio"], log_q, max(self._effective * n, 2.0))
 
-    def finish(self, coordinates):
-        """Estimates by level, spread of the scores and draws, at the last place."""
-        n, last = self.n_draws, self._parts[-(KEPT // _CHAINS + 1) :]
-        draws = tuple(
-            np.concatenate([u[r].numpy() for u, _ in last], 1)[:, -KEPT:]
+    def kept(self, n):
+        """Last states (q, n, J) of the chains, as u."""
+        last = self._parts[-(n // _CHAINS + 1) :]
+        return tuple(
+            np.concatenate([u[r].numpy() for u, _ in last], 1)[:, -n:]
             for r in range(len(self._roots))
         )
+
+    def finish(self, coordinates):
+        """Estimates by level, spread of the scores and draws, at the last place."""
+        n, draws = self.n_draws, self.kept(KEPT)
         weights = np.full(n, 1.0 / n)
         return self._finish(coordinates, weights, float(n), self._effective, draws)
 

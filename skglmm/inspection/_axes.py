@@ -95,7 +95,12 @@ def logarithmic(ax):
     ax : Axes
         On which all is drawn.
     """
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    from matplotlib.ticker import (
+        LogLocator,
+        MaxNLocator,
+        NullFormatter,
+        StrMethodFormatter,
+    )
 
     ax.set_xscale("log")
     low, high = ax.get_xlim()
@@ -103,8 +108,9 @@ def logarithmic(ax):
     subs = (1.0,) if decades > 3.0 else (1.0, 3.0)
     if decades < 2.0:
         subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-    if decades < 0.3:
-        subs = tuple(np.arange(10, 100, 5) / 10.0)
-    ax.xaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
+    locator = LogLocator(subs=subs, numticks=8)
+    if decades < 0.5:
+        locator = MaxNLocator(5)
+    ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())

@@ -97,7 +97,7 @@ class ConvergenceDisplay:
                 axes[1].plot(variances.index, np.sqrt(values), **options, label=label)
             axes[1].set_ylim(bottom=0.0)
             axes[1].set_ylabel("standard deviation")
-            axes[1].legend(frameon=False, fontsize=9)
+            axes[1].legend(frameon=False)
         axes[-1].set_xlabel("step")
         axes[-1].xaxis.get_major_locator().set_params(integer=True)
         self.figure_, self.ax_ = figure, kept(axes)

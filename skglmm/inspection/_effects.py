@@ -186,7 +186,7 @@ class EffectsDisplay:
             ax.set_xticks(range(len(values)), [short(value) for value in values])
         ax.set_xlabel(self.column)
         ax.set_ylabel(f"{self.response}, {percent(self.coverage)} band")
-        ax.legend(title=self.factor, frameon=False, fontsize=9, loc="best")
+        ax.legend(title=self.factor, frameon=False, loc="best")
         self.figure_, self.ax_ = figure, kept(axes)
         return self
 

@@ -233,4 +233,4 @@ def _name_ends(ax, labels, n_named):
         above = "top" if side == "left" else "bottom"
         box = {"facecolor": ax.get_facecolor(), "alpha": 0.7, "lw": 0.0, "pad": 1.5}
         at = {"transform": ax.transAxes, "ha": side, "va": above}
-        ax.text(x, y, text, fontsize=9, bbox=box, **at)
+        ax.text(x, y, text, bbox=box, **at)

@@ -154,7 +154,7 @@ class ShrinkageDisplay:
             drawn = self._plot_two(axes[0], scatter_options)
             if self.sizes.nunique() > 1:
                 figure.colorbar(drawn, ax=axes[0], label=f"rows of {self.factor}")
-        axes[0].legend(frameon=False, fontsize=9)
+        axes[0].legend(frameon=False)
         self.figure_, self.ax_ = figure, kept(axes)
         return self
 

@@ -58,13 +58,20 @@ class MCEM(BaseSolver):
     device : {"auto", "cpu", "gpu"}, default="auto"
         Where to compute. ``"auto"`` takes a GPU when there is one and the problem is
         large enough to gain.
+    keep : int, default=0
+        Draws of every random effect to keep of each expectation, in
+        ``random_effects_trace_``: at most 100, and no more than `n_samples`. What is
+        kept changes no estimate.
 
     Notes
     -----
     The fitted model has, beside what all have, ``mc_error_``, the Monte Carlo standard
     errors of its estimates; ``sampling_``, which sampler was used and how well it did;
     and ``random_effects_draws_``, up to 100 draws of the effects,
-    an array (n_draws, n_levels, n_effects) for each factor. The objective of
+    an array (n_draws, n_levels, n_effects) for each factor. With ``keep=n`` it also has
+    ``random_effects_trace_``, such draws of each step of ``history_``, an array
+    (n_steps, n, n_levels, n_effects); with ``"hmc"`` they are the last states of the
+    chains. The objective of
     ``history_`` is what one more step would have gained in -2 log-likelihood. Standard
     errors are Louis's [2]_, except where the draws are too few for them, and the
     log-likelihood is the mean of the importance weights, or for ``"hmc"`` by bridge
@@ -97,14 +104,28 @@ class MCEM(BaseSolver):
         **BaseSolver._parameter_constraints,
         "n_samples": [Interval(Integral, 2, None, closed="left")],
         "sampler": [StrOptions({"auto", "exact", "importance", "hmc"})],
+        "keep": [Interval(Integral, 0, 100, closed="both")],
     }
 
     def __init__(
-        self, *, n_samples=256, sampler="auto", max_iter=100, tol=0.1, device="auto"
+        self,
+        *,
+        n_samples=256,
+        sampler="auto",
+        max_iter=100,
+        tol=0.1,
+        device="auto",
+        keep=0,
     ):
         super().__init__(max_iter=max_iter, tol=tol, device=device)
         self.n_samples = n_samples
         self.sampler = sampler
+        self.keep = keep
+
+    @property
+    def n_kept(self):
+        """Draws that are kept of each expectation."""
+        return min(self.keep, self.n_samples)
 
     def supports(self, problem: Problem) -> str | None:
         linear = problem.family.is_linear

@@ -29,7 +29,9 @@ year = X["YEAR"]
 X = pd.get_dummies(X, columns=["YEAR"], drop_first=True, dtype=float)
 X = X[["height", "YEAR_96", "YEAR_97", "INDEX", "BROOD", "LOCATION"]]
 
-plain = MixedPoissonRegressor(["BROOD", "LOCATION"]).fit(X.drop(columns="INDEX"), y)
+plain = MixedPoissonRegressor(["BROOD", "LOCATION"]).fit(
+    X.drop(columns="INDEX"), y
+)
 chicks = MixedPoissonRegressor(["INDEX", "BROOD", "LOCATION"]).fit(X, y)
 pd.concat(
     {
@@ -42,7 +44,9 @@ pd.concat(
 # %%
 # Akaike's criterion is in no doubt that chicks differ:
 
-pd.Series({"broods and places": plain.aic_, "and chicks": chicks.aic_}).round(1)
+pd.Series(
+    {"broods and places": plain.aic_, "and chicks": chicks.aic_}
+).round(1)
 
 # %%
 # What height and year do
@@ -50,7 +54,9 @@ pd.Series({"broods and places": plain.aic_, "and chicks": chicks.aic_}).round(1)
 # Coefficients are on the scale of logarithms; their exponentials multiply the
 # rate. A hundred metres higher there are a tenth of the ticks.
 
-chicks.fixed_effects_.assign(factor=np.exp(chicks.fixed_effects_["estimate"])).round(3)
+chicks.fixed_effects_.assign(
+    factor=np.exp(chicks.fixed_effects_["estimate"])
+).round(3)
 
 # %%
 # The mean of a new chick
@@ -88,7 +94,9 @@ print(means.round(2).to_string())
 # what the model expects; but the exponential of the linear predictor is too small in
 # each of them.
 
-axis = means.plot.bar(figsize=(6.5, 4), rot=0, color=["black", "C0", "C1"])
+axis = means.plot.bar(
+    figsize=(6.5, 4), rot=0, color=["black", "C0", "C1"]
+)
 axis.set(xlabel="year", ylabel="mean number of ticks")
 axis.figure.tight_layout()
 plt.show()

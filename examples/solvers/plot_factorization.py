@@ -48,7 +48,9 @@ def draw(seed):
 def fit(X, y, kind):
     """The fitted model with one kind of posterior."""
     solver = VI(factorization=kind)
-    return MixedLogisticRegressor(["person", "question"], solver=solver).fit(X, y)
+    return MixedLogisticRegressor(
+        ["person", "question"], solver=solver
+    ).fit(X, y)
 
 
 X, y = draw(0)
@@ -60,8 +62,12 @@ pd.DataFrame(
             "slope": model.coef_[0, 0],
             "std of people": model.variance_components_["std"].iloc[0],
             "std of questions": model.variance_components_["std"].iloc[1],
-            "std. error of the intercept": model.fixed_effects_["std_error"].iloc[0],
-            "std. error of the slope": model.fixed_effects_["std_error"].iloc[1],
+            "std. error of the intercept": model.fixed_effects_[
+                "std_error"
+            ].iloc[0],
+            "std. error of the slope": model.fixed_effects_[
+                "std_error"
+            ].iloc[1],
         }
         for kind, model in models.items()
     }
@@ -114,7 +120,9 @@ print(summary.round(3).to_string())
 # would make it worse.
 
 order = np.argsort(rows.loc[rows["kind"] == "full", "off"].to_numpy())
-figure, axes = plt.subplots(1, 3, sharex=True, sharey=True, figsize=(9, 4.5))
+figure, axes = plt.subplots(
+    1, 3, sharex=True, sharey=True, figsize=(9, 4.5)
+)
 for axis, kind in zip(axes, KINDS, strict=True):
     of_kind = rows[rows["kind"] == kind].iloc[order]
     inside = of_kind["within two errors"].to_numpy()

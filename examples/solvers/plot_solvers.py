@@ -52,14 +52,24 @@ def estimates(n_rows, intercept, sd):
     X, y = groups_in_proportion(n_rows, intercept, sd)
     found = {}
     for name, solver in SOLVERS.items():
-        model = MixedBinomialRegressor("g", trials="trials", solver=solver).fit(X, y)
+        model = MixedBinomialRegressor(
+            "g", trials="trials", solver=solver
+        ).fit(X, y)
         found[name, "intercept"] = model.intercept_
         found[name, "std"] = model.variance_components_["std"].item()
     return found
 
 
-truths = [(2, 0.5, 1.0), (5, 0.5, 1.0), (5, -2.0, 1.0), (10, 0.5, 2.0), (30, 0.5, 1.0)]
-index = pd.MultiIndex.from_tuples(truths, names=["rows", "intercept", "std"])
+truths = [
+    (2, 0.5, 1.0),
+    (5, 0.5, 1.0),
+    (5, -2.0, 1.0),
+    (10, 0.5, 2.0),
+    (30, 0.5, 1.0),
+]
+index = pd.MultiIndex.from_tuples(
+    truths, names=["rows", "intercept", "std"]
+)
 table = pd.DataFrame([estimates(*truth) for truth in truths], index)
 table.columns = pd.MultiIndex.from_tuples(table.columns)
 print(table.round(3).to_string())

@@ -42,7 +42,9 @@ X = pd.DataFrame({"income": income, "shop": shop})
 X_train, X_test, y_train, y_test = train_test_split(
     X, spending, train_size=0.4, random_state=0
 )
-print(f"rows of a shop in training, median: {X_train['shop'].value_counts().median()}")
+print(
+    f"rows of a shop in training, median: {X_train['shop'].value_counts().median()}"
+)
 
 # %%
 # Four ways to treat the labels
@@ -58,16 +60,24 @@ keep = ("passthrough", ["income"])
 effects = GroupEffectEncoder("shop", random_state=0)
 encoders = {
     "without the shop": make_column_transformer(keep),
-    "target encoder": make_column_transformer((TargetEncoder(), ["shop"]), keep),
-    "effect": make_column_transformer((effects, ["income", "shop"]), keep),
+    "target encoder": make_column_transformer(
+        (TargetEncoder(), ["shop"]), keep
+    ),
+    "effect": make_column_transformer(
+        (effects, ["income", "shop"]), keep
+    ),
 }
 scores = {
-    name: make_pipeline(encoder, trees).fit(X_train, y_train).score(X_test, y_test)
+    name: make_pipeline(encoder, trees)
+    .fit(X_train, y_train)
+    .score(X_test, y_test)
     for name, encoder in encoders.items()
 }
 encoder = encoders["effect"].fit(X_train, y_train)
 trees.fit(encoder.transform(X_train), y_train)
-scores["effect, not cross-fitted"] = trees.score(encoder.transform(X_test), y_test)
+scores["effect, not cross-fitted"] = trees.score(
+    encoder.transform(X_test), y_test
+)
 pd.Series(scores, name="R2 of new rows").round(3)
 
 # %%
@@ -77,7 +87,9 @@ pd.Series(scores, name="R2 of new rows").round(3)
 # has not been seen has none and the largest.
 
 table = pd.DataFrame(
-    effects.fit(X_train, y_train).transform(X_train.drop_duplicates("shop")),
+    effects.fit(X_train, y_train).transform(
+        X_train.drop_duplicates("shop")
+    ),
     columns=effects.get_feature_names_out(),
 )
 figure, axis = plt.subplots(figsize=(6, 4))
