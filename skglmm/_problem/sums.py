@@ -100,7 +100,7 @@ def of_coded(border, z, weight):
     return LinearTable(values, gram, first, maps)
 
 
-def centred(X, n_fixed, y, weight, fit_intercept, slopes):
+def centred(X, n_fixed, y, weight, fit_intercept, slopes, moments=None):
     """Table of columns as they are, less their means.
 
     Parameters
@@ -114,6 +114,8 @@ def centred(X, n_fixed, y, weight, fit_intercept, slopes):
     slopes : list of tuple
         For each factor, in any order: the columns of X that have random slopes, whether
         there is an intercept, and the kind of covariance.
+    moments : Moments or None, default=None
+        Of all rows, where these stand for several each.
 
     Returns
     -------
@@ -142,7 +144,10 @@ def centred(X, n_fixed, y, weight, fit_intercept, slopes):
         np.subtract(y[some], mean[p], out=values[some, p + 1])
 
     by_block(fill, n_rows, _together(p + 2))
-    gram = gram_of(values, weight, size=_together(p + 2))
+    if moments is None:
+        gram = gram_of(values, weight, size=_together(p + 2))
+    else:
+        gram = moments.about(mean)
     nothing = (None,) * 5
     among = gram[1 : 1 + n_fixed, 1 : 1 + n_fixed] / total
     scale, keep = independent_of_constants(among, mean[:n_fixed])

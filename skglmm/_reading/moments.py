@@ -47,6 +47,11 @@ class Moments:
         raw = self.about(np.zeros_like(self.centre))
         return float(np.sqrt(max(raw[-1, -1], 0.0) / raw[0, 0]))
 
+    @property
+    def within_levels(self) -> bool:
+        """Whether the target varies in ways that the rows at hand do not show."""
+        return self.within > 1e-20 * self.gram[-1, -1]
+
     def in_unit(self, unit: float) -> "Moments":
         """The same of a target in another unit."""
         scale = np.ones(len(self.gram))
