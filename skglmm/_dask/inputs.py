@@ -1,11 +1,11 @@
 """What a collection holds, as `Inputs`: in two passes over its partitions."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from sklearn.base import clone, is_classifier
 
+from skglmm._dask.again import Again
 from skglmm._dask.digest import (
     Question,
     digest_of,
@@ -15,12 +15,12 @@ from skglmm._dask.digest import (
 )
 from skglmm._dask.partitions import Partitions, computed, merged, shared
 from skglmm._dask.rows import Reading
-from skglmm._dask.sums import Layout, added, few_rows, reduced
+from skglmm._dask.sums import Layout, few_rows
 from skglmm._reading.formula import written
 from skglmm._reading.inputs import Inputs, counted, judged, learned, wanted
 from skglmm._reading.inputs import numeric_positions as positions_of
 from skglmm._reading.moments import Moments
-from skglmm._reading.roles import places, row_offset
+from skglmm._reading.roles import places
 from skglmm._reading.table import Table
 from skglmm._reading.target import read_classes
 from skglmm._reading.terms import term_labels
@@ -169,24 +169,14 @@ def _reduced(elsewhere, reading, digest):
         _centre(reading, digest),
         tuple(reading.numeric.index(at) for at in sorted(slopes)),
     )
-    both = shared((reading, layout), "reading")
-    tasks = elsewhere.map("sums-of-partition", sums_of, both)
-    merge = partial(added, n_places=layout.n_places)
-    sums = computed(elsewhere, merged("merge-sums", merge, tasks))[0]
+    again = Again(elsewhere, reading, layout)
+    sums = again.sums()
     codes, values, weight = few_rows(layout, sums)
-    centre, gram = layout.centre, sums.gram
-    seen = values - centre
-    within = gram[-1, -1] - weight @ seen[:, -1] ** 2
-    moments = Moments(centre, gram, digest.n_rows, max(float(within), 0.0))
+    seen = weight @ (values[:, -1] - layout.centre[-1]) ** 2
+    within = max(float(sums.gram[-1, -1] - seen), 0.0)
+    moments = Moments(layout.centre, sums.gram, digest.n_rows, within, again)
     parts = codes, np.ascontiguousarray(values[:, :-1]), values[:, -1].copy(), weight
     return parts, {}, list(sums.said), moments
-
-
-def sums_of(at, both, X, *, y, weight=None):
-    """Sums of one partition."""
-    reading, layout = both
-    rows = reading.rows(at, X, y, weight)
-    return reduced(layout, rows, row_offset(rows.special))
 
 
 def _gathered(elsewhere, reading, digest):

@@ -22,7 +22,7 @@ from scipy import sparse
 _NOTHING = 1e-14
 # Combinations, and these a row, up to which there is a place for each that may be.
 _PLACES, _EACH = 1 << 16, 4
-_BLOCK = 1 << 17
+_BLOCK = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ def reduced(layout, rows, offset=None):
     target = rows.y if offset is None else rows.y - offset
     pairs = list(layout.pairs())
     columns = np.empty((n, 1 + c + len(pairs)))
+    gram, alike = np.zeros((1 + c, 1 + c)), bool(np.all(rows.weight == 1.0))
     for at in range(0, n, _BLOCK):
         some = slice(at, at + _BLOCK)
         block = columns[some]
@@ -138,9 +139,8 @@ def reduced(layout, rows, offset=None):
         np.subtract(target[some], layout.centre[-1], out=block[:, c])
         for k, (s, d) in enumerate(pairs):
             np.multiply(block[:, 1 + s], block[:, 1 + d], out=block[:, 1 + c + k])
-    dense = columns[:, : 1 + c]
-    alike = bool(np.all(rows.weight == 1.0))
-    gram = dense.T @ (dense if alike else rows.weight[:, None] * dense)
+        dense = block[:, : 1 + c]
+        gram += dense.T @ (dense if alike else rows.weight[some, None] * dense)
     ends = np.arange(n + 1, dtype=np.int64 if n >= 2**31 - 1 else np.int32)
     by_row = sparse.csc_array((rows.weight, place, ends), shape=(n_keys, n))
     return Sums(keys, by_row @ columns, gram, n, rows.said)

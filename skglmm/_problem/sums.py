@@ -11,11 +11,13 @@ import numpy as np
 
 from skglmm._covariances import COVARIANCES
 from skglmm._memory import aligned
+from skglmm._reading.moments import WorkingColumns
 from skglmm._problem.coding import (
     by_block,
     coding_of,
     gram_of,
     independent_of_constants,
+    orthonormalised,
     own_share,
     triangular_root,
 )
@@ -176,6 +178,59 @@ def centred(X, n_fixed, y, weight, fit_intercept, slopes, moments=None):
     origin = np.append([mean[p] + level] * first, fit)
     own = own_share(root)
     coding = coding_of(inverse, keep, mean[:n_fixed], fit_intercept, own)
+    return table, coding, origin, recodings, squares
+
+
+def coded_elsewhere(moments, n_fixed, fit_intercept, slopes):
+    """The same as `centred` where sums of the columns as they are would lose digits.
+
+    The rows are read twice more: once for the triangular root of their columns, and
+    once for sums of the coded columns.
+
+    Parameters
+    ----------
+    moments : Moments
+        With a source.
+    n_fixed, fit_intercept, slopes
+        See `centred`.
+    """
+    first = int(fit_intercept)
+    mean, root = moments.source.root(fit_intercept)
+    total, X, y = moments.gram[0, 0], root[:, :n_fixed], root[:, -1] / moments.unit
+
+    def rows(keep, scale):
+        return X[:, keep] / scale / np.sqrt(total)
+
+    gram = X.T @ X / total
+    inverse, keep, own = orthonormalised(gram, mean[:n_fixed], rows)
+    make = np.zeros((n_fixed, len(keep)))
+    make[keep] = inverse
+    fit = make.T @ (X.T @ y) / total
+    level = mean[-1] / moments.unit * first
+    map_ = WorkingColumns(mean[:n_fixed], make, level, fit, moments.unit)
+    values, gram, places, centre = moments.source.coded(map_)
+    width, n_slopes = len(gram), len(places)
+    border = np.zeros((width, first + len(keep) + 1))
+    border[0, :first] = 1.0
+    border[1 + n_slopes : -1, first:-1] = np.eye(len(keep))
+    border[-1, -1] = 1.0
+    step = border[:, :-1].T @ gram[:, -1] / total
+    border[:, -1] -= border[:, :-1] @ step
+    z, recodings, squares = [], [], []
+    for columns, intercept, kind in slopes:
+        at = [places[column] for column in columns]
+        chosen = np.zeros((width, int(intercept) + len(at)))
+        chosen[0, : int(intercept)] = 1.0
+        for k, place in enumerate(at, start=int(intercept)):
+            chosen[1 + place, k], chosen[0, k] = 1.0, centre[place]
+        among = chosen.T @ gram @ chosen / total
+        recoding = COVARIANCES[kind].recoding(among)
+        z.append(chosen @ recoding)
+        recodings.append(recoding)
+        squares.append(recoding.T @ among @ recoding)
+    table = LinearTable(values, gram, border, tuple(z))
+    coding = coding_of(inverse, keep, mean[:n_fixed], fit_intercept, own)
+    origin = np.append([level] * first, fit) + step
     return table, coding, origin, recodings, squares
 
 

@@ -16,7 +16,7 @@ from skglmm._problem.coding import (
 )
 from skglmm._problem.design import Factor, GroupedDesign
 from skglmm._problem.problem import Problem
-from skglmm._problem.sums import LinearTable, centred
+from skglmm._problem.sums import LinearTable, centred, coded_elsewhere
 from skglmm._reading import identified
 from skglmm._reading.inputs import Inputs
 from skglmm._reading.moments import Moments
@@ -275,6 +275,10 @@ def _coordinates(rows, linear, linear_part, gaps, fit_intercept):
             slopes,
             rows.moments,
         )
+        if table is None and rows.moments is not None:
+            table, coding, origin, recodings, squares = coded_elsewhere(
+                rows.moments, rows.columns.shape[1], fit_intercept, slopes
+            )
         if table is not None:
             return _Coordinates(table, None, None, coding, origin, recodings, squares)
     z, recodings, squares = _coded_random(terms, rows.values, weight)

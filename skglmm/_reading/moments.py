@@ -1,6 +1,7 @@
 """Second moments of all rows, where the rows at hand stand for several each."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,10 @@ class Moments:
         How many rows there were.
     within : float
         Weighted sum of squares of the target that the rows at hand do not show.
+    source : object
+        Reads the rows again: ``root`` and ``coded``, see `skglmm._dask.again`.
+    unit : float
+        What the target was divided by.
 
     Examples
     --------
@@ -34,6 +39,8 @@ class Moments:
     gram: np.ndarray
     n_rows: int
     within: float = 0.0
+    source: Any = None
+    unit: float = 1.0
 
     def about(self, point: np.ndarray) -> np.ndarray:
         """The sums about another point (c,)."""
@@ -57,4 +64,28 @@ class Moments:
         scale = np.ones(len(self.gram))
         scale[-1] = 1.0 / unit
         gram = scale[:, None] * self.gram * scale
-        return replace(self, centre=self.centre * scale[1:], gram=gram)
+        return replace(self, centre=self.centre * scale[1:], gram=gram, unit=unit)
+
+
+@dataclass(frozen=True)
+class WorkingColumns:
+    """Columns of a linear model that rows are to be read as.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (p,)
+        Of the fixed columns.
+    make : ndarray of shape (p, rank)
+        Orthonormal columns from fixed ones less their means.
+    level : float
+    fit : ndarray of shape (rank,)
+        Taken off the target, with the orthonormal columns.
+    unit : float
+        What the target is divided by before.
+    """
+
+    mean: np.ndarray
+    make: np.ndarray
+    level: float
+    fit: np.ndarray
+    unit: float
