@@ -219,15 +219,9 @@ def coded_elsewhere(moments, n_fixed, fit_intercept, slopes):
     z, recodings, squares = [], [], []
     for columns, intercept, kind in slopes:
         at = [places[column] for column in columns]
-        chosen = np.zeros((width, int(intercept) + len(at)))
-        chosen[0, : int(intercept)] = 1.0
-        for k, place in enumerate(at, start=int(intercept)):
-            chosen[1 + place, k], chosen[0, k] = 1.0, centre[place]
-        among = chosen.T @ gram @ chosen / total
-        recoding = COVARIANCES[kind].recoding(among)
-        z.append(chosen @ recoding)
-        recodings.append(recoding)
-        squares.append(recoding.T @ among @ recoding)
+        found = _random_map(gram, centre, at, intercept, kind, strict=False)
+        for values_, many in zip(found, (z, recodings, squares), strict=True):
+            many.append(values_)
     table = LinearTable(values, gram, border, tuple(z))
     coding = coding_of(inverse, keep, mean[:n_fixed], fit_intercept, own)
     origin = np.append([level] * first, fit) + step
@@ -239,7 +233,7 @@ def _together(c):
     return _BLOCK // c + 1
 
 
-def _random_map(gram, mean, columns, intercept, kind):
+def _random_map(gram, mean, columns, intercept, kind, strict=True):
     """One factor's map, its recoding and the mean squares of its coded row values."""
     first, place = int(intercept), 1 + np.asarray(columns, dtype=int)
     q = first + len(place)
@@ -252,7 +246,7 @@ def _random_map(gram, mean, columns, intercept, kind):
     else:
         chosen[0, first:] = mean[place - 1]
     among = chosen.T @ gram @ chosen / gram[0, 0]
-    if COVARIANCES[kind].correlates and q > 1:
+    if strict and COVARIANCES[kind].correlates and q > 1:
         if triangular_root(among, np.sqrt(np.diag(among)), _OWN) is None:
             return None
     recoding = COVARIANCES[kind].recoding(among)
