@@ -1,4 +1,4 @@
-"""Further passes over the rows of a linear model: sums, and roots where sums lose digits."""
+"""Further passes over rows: sums, and roots where sums lose digits."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -74,9 +74,7 @@ class Again:
         """
         slopes, old = self.layout.slopes, self.layout.centre
         centre = np.append(old[list(slopes)], np.zeros(columns.make.shape[1] + 1))
-        layout = replace(
-            self.layout, centre=centre, slopes=tuple(range(len(slopes)))
-        )
+        layout = replace(self.layout, centre=centre, slopes=tuple(range(len(slopes))))
         merge = partial(added, n_places=layout.n_places)
         known = slopes, columns
         again = replace(self, layout=layout)

@@ -99,9 +99,7 @@ def digest_of(at, question, X, *, y, weight=None):
         for term in question.terms:
             parts, names = term_labels(table, term)
             labels.append(distinct(parts, term.name, names))
-        values = {
-            place: _values(table.labels(place)) for place in question.candidates
-        }
+        values = {place: _values(table.labels(place)) for place in question.candidates}
         total = 0.0
         if question.classes:
             values["y"] = _values(y)
@@ -109,9 +107,7 @@ def digest_of(at, question, X, *, y, weight=None):
             total = float(np.sum(np.asarray(y, dtype=float))) if _plain(y) else 0.0
         sums = [table.numeric([place])[:, 0].sum() for place in question.numbers]
         head = X[:2] if isinstance(X, np.ndarray) else X.iloc[:2]
-        return Digest(
-            (len(X),), head, tuple(labels), values, np.array([*sums, total])
-        )
+        return Digest((len(X),), head, tuple(labels), values, np.array([*sums, total]))
 
 
 def _plain(y):

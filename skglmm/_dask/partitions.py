@@ -219,8 +219,9 @@ def _unreadable(partitions):
 
 def type_of(error):
     """The kind of an error that a message of one's own may have."""
-    return next(k for k in (TypeError, ValueError, OSError, Exception)
-                if isinstance(error, k))
+    return next(
+        k for k in (TypeError, ValueError, OSError, Exception) if isinstance(error, k)
+    )
 
 
 class PartitionError(Exception):

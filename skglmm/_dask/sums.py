@@ -1,8 +1,8 @@
 r"""Rows of a linear model reduced to a few for each combination of levels.
 
-A linear mixed model is known by sums of products. For the rows of one combination of
-levels they are :math:`\sum w`, :math:`\sum w d` and :math:`\sum w z d'`, where z are the
-columns with random slopes and d all columns and the target, less the same centre in all
+A linear model is known by sums of products. For the rows of one combination of
+levels they are :math:`\sum w`, :math:`\sum w d` and :math:`\sum w z d'`, z being the
+columns with random slopes and d all columns and the target, less one centre for all
 partitions. These add up over partitions. At the end k rows, one more than there are
 slopes, have the sums of all rows of a combination: with the mean :math:`\bar d` and the
 triangular root L of the covariances of z, extended to d,
@@ -203,8 +203,14 @@ def few_rows(layout, sums):
         square[s, d] = square[d, s] = table[:, 1 + c + at] / weight
     loadings, varies = _loadings(layout.slopes, mean, square)
     turn = _turn(k)
-    out = [mean + np.sqrt(k) * sum(turn[i, s + 1] * v for s, v in enumerate(loadings))
-           for i in range(k)] if k > 1 else [mean]
+    out = (
+        [
+            mean + np.sqrt(k) * sum(turn[i, s + 1] * v for s, v in enumerate(loadings))
+            for i in range(k)
+        ]
+        if k > 1
+        else [mean]
+    )
     codes = layout.codes(keys)
     if k > 1:
         alone = ~varies

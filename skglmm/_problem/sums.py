@@ -11,7 +11,6 @@ import numpy as np
 
 from skglmm._covariances import COVARIANCES
 from skglmm._memory import aligned
-from skglmm._reading.moments import WorkingColumns
 from skglmm._problem.coding import (
     by_block,
     coding_of,
@@ -21,6 +20,7 @@ from skglmm._problem.coding import (
     own_share,
     triangular_root,
 )
+from skglmm._reading.moments import WorkingColumns
 
 # Least share of a column's length, in standard units, that must be its own, and of the
 # target's square that the fixed columns must leave, if sums are to be taken first: four
