@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
+from skglmm._dask.lazy import by_partition
 
 
 class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
@@ -225,6 +226,7 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         tags.target_tags.positive_only = True
         return tags
 
+    @by_partition
     def predict(
         self,
         X: ArrayLike,

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
+from skglmm._dask.lazy import by_partition
 from skglmm._reading.target import read_numbers
 
 
@@ -234,6 +235,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         self.verbose = verbose
         self.random_state = random_state
 
+    @by_partition
     def predict(
         self,
         X: ArrayLike,

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
+from skglmm._dask.lazy import by_partition
 
 
 class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
@@ -231,6 +232,7 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         tags.target_tags.positive_only = True
         return tags
 
+    @by_partition
     def predict(
         self,
         X: ArrayLike,

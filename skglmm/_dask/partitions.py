@@ -1,6 +1,7 @@
 """Collections of Dask as partitions, and work on them in named, ordered steps."""
 
 import sys
+import uuid
 
 import numpy as np
 
@@ -140,7 +141,7 @@ def shared(value, what):
     client = _client()
     if client is not None:
         return delayed(client.scatter(value, broadcast=True, hash=False))
-    return delayed(value, pure=False, name=f"{what}-{id(value)}", traverse=False)
+    return delayed(value, pure=False, name=f"{what}-{uuid.uuid4().hex}", traverse=False)
 
 
 def _client():
