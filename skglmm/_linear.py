@@ -8,6 +8,7 @@ from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
 from skglmm._dask.lazy import by_partition
+from skglmm._dask.scores import scored_by_partition
 from skglmm._reading.target import read_numbers
 
 
@@ -283,6 +284,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
             return self._mean_and_std(X, groups, level)
         return self.linear_predictor(X, groups=groups, level=level)
 
+    @scored_by_partition
     def score(
         self,
         X: ArrayLike,

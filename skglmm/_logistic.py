@@ -7,6 +7,7 @@ from sklearn.base import ClassifierMixin
 
 from skglmm._base import BaseMixedModel
 from skglmm._dask.lazy import by_partition
+from skglmm._dask.scores import scored_by_partition
 from skglmm._reading.target import read_classes, read_labels
 from skglmm._reading.words import plain
 
@@ -445,6 +446,7 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         )
         return self.classes_[second.astype(np.intp)]
 
+    @scored_by_partition
     def score(
         self,
         X: ArrayLike,

@@ -8,6 +8,7 @@ from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
 from skglmm._dask.lazy import by_partition
+from skglmm._dask.scores import scored_by_partition
 
 
 class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
@@ -272,6 +273,7 @@ class MixedPoissonRegressor(RegressorMixin, BaseMixedModel):
         """
         return self._predict(X, groups, level, return_std)
 
+    @scored_by_partition
     def score(
         self,
         X: ArrayLike,

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skglmm._dask.inputs import first_table
 from skglmm._dask.partitions import Partitions, is_dask, naming, shared
-from skglmm._reading.features import check_features
+from skglmm._reading.features import arranged, check_features
 from skglmm._reading.words import plain
 
 
@@ -111,7 +111,7 @@ def lazily(model, X, method, arguments):
         For dataframes a series, or a dataframe where NumPy has two dimensions; two
         series where it has two arrays. For arrays arrays.
     """
-    X = known_columns(model, X)
+    X = known_columns(model, X, arguments.get("level", "conditional"))
     columns, vector, seed = _columns(model, method, arguments), method in _VECTORS, None
     if "random_state" in arguments:
         random = check_random_state(arguments["random_state"])
@@ -169,13 +169,18 @@ def run(at, call, X):
     return call.of(at, X)
 
 
-def known_columns(model, X):
+def known_columns(model, X, level="conditional"):
     """The columns of fit, in their order, where X has them and more."""
     known = list(getattr(model, "feature_names_in_", ()))
     names = list(getattr(X, "columns", ()))
     if known and known != names and set(known) <= set(names):
         return X[known]
-    check_features(model, X, first_table(X))
+    fitted, table = getattr(model, "_fitted", None), first_table(X)
+    if fitted is None:
+        check_features(model, X, table)
+    else:
+        needed = fitted.needed(model.n_features_in_, level)
+        arranged(model, X, table, needed, fitted.by_name)
     return X
 
 
