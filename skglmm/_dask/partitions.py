@@ -225,7 +225,7 @@ def type_of(error):
     )
 
 
-class PartitionError(Exception):
+class PartitionError(ValueError):
     """What went wrong in a partition; it comes whole out of another process.
 
     Parameters
@@ -240,12 +240,14 @@ class PartitionError(Exception):
         super().__init__(at, kind, text)
         self.at, self.kind, self.text = at, kind, text
 
+    def __str__(self):
+        return (
+            f"In partition {self.at} of X, whose rows are counted from 0: {self.text}"
+        )
+
     def told(self):
         """The error as the user should see it."""
-        text = self.text
-        return self.kind(
-            f"In partition {self.at} of X, whose rows are counted from 0: {text}"
-        )
+        return self.kind(str(self))
 
 
 class naming:
