@@ -13,6 +13,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from skglmm._covariances import NAMES
+from skglmm._dask.inputs import read_partitions
+from skglmm._dask.partitions import is_dask
 from skglmm._families import FAMILIES
 from skglmm._fitted.attributes import (
     attributes,
@@ -197,9 +199,14 @@ class BaseMixedModel(
         progress.begin(X, y)
         progress.phase("reading the columns")
         part, solver = resolve_part(self.fixed_effects), self._resolve_solver()
-        table = Table(X, min_rows=2)
-        store_features(self, X, y, table)
-        inputs = self._read(table, y, sample_weight, groups, part)
+        if is_dask(X):
+            read = X, y, sample_weight, groups, part, progress
+            inputs, table = read_partitions(self, *read)
+            store_features(self, X, y, table)
+        else:
+            table = Table(X, min_rows=2)
+            store_features(self, X, y, table)
+            inputs = self._read(table, y, sample_weight, groups, part)
         working, estimate = self._estimate(inputs, part, solver, progress)
         progress.phase("storing the estimates")
         solution = user_solution(working, estimate)
@@ -429,7 +436,7 @@ def _with_properties(inputs):
 def threads_for(X):
     """Context in which numpy has one thread, where more would wait and gain nothing."""
     shape = getattr(X, "shape", ())
-    if len(shape) != 2:
+    if len(shape) != 2 or is_dask(X):
         return one_blas_thread()
     waits = shape[1] <= _NARROW and shape[0] * (shape[1] + 2) ** 2 > _SMALL
     return one_blas_thread() if waits else nullcontext()

@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
+from skglmm._dask.lazy import by_partition
+from skglmm._dask.scores import scored_by_partition
 
 
 class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
@@ -228,6 +230,7 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         tags.target_tags.positive_only = True
         return tags
 
+    @by_partition
     def predict(
         self,
         X: ArrayLike,
@@ -266,6 +269,7 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         """
         return self._predict(X, groups, level, return_std)
 
+    @scored_by_partition
     def score(
         self,
         X: ArrayLike,

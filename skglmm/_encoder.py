@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
 )
 
 from skglmm._base import BaseMixedModel
+from skglmm._dask.lazy import by_partition
 from skglmm._fitted.persistence import PersistenceMixin
 from skglmm._fitted.predictor import known_levels
 from skglmm._fitted.report import sentences, warn
@@ -263,6 +264,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         _say(messages)
         return features
 
+    @by_partition
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Effects of the rows' groups, and their standard deviations.
 

@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
+from skglmm._dask.lazy import by_partition
+from skglmm._dask.scores import scored_by_partition
 from skglmm._reading.target import read_numbers
 
 
@@ -237,6 +239,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
         self.verbose = verbose
         self.random_state = random_state
 
+    @by_partition
     def predict(
         self,
         X: ArrayLike,
@@ -284,6 +287,7 @@ class MixedLinearRegressor(RegressorMixin, BaseMixedModel):
             return self._mean_and_std(X, groups, level)
         return self.linear_predictor(X, groups=groups, level=level)
 
+    @scored_by_partition
     def score(
         self,
         X: ArrayLike,

@@ -6,6 +6,8 @@ from scipy.special import logit
 from sklearn.base import ClassifierMixin
 
 from skglmm._base import BaseMixedModel
+from skglmm._dask.lazy import by_partition
+from skglmm._dask.scores import scored_by_partition
 from skglmm._reading.target import read_classes, read_labels
 from skglmm._reading.words import plain
 
@@ -243,6 +245,7 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
             public["coef_"] = public["coef_"][None]
         super()._store(public, fitted, solver)
 
+    @by_partition
     def predict_proba(
         self,
         X: ArrayLike,
@@ -274,6 +277,7 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         p = self._mean(X, groups, level)[0]
         return np.column_stack([1.0 - p, p])
 
+    @by_partition
     def predict_log_proba(
         self,
         X: ArrayLike,
@@ -303,6 +307,7 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X, groups=groups, level=level))
 
+    @by_partition
     def decision_function(
         self,
         X: ArrayLike,
@@ -332,6 +337,7 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         p = self._mean(X, groups, level)[0]
         return logit(np.clip(p, tiny, 1.0 - np.finfo(float).epsneg))
 
+    @by_partition
     def predict(
         self,
         X: ArrayLike,
@@ -360,6 +366,7 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         second = self._mean(X, groups, level)[0] > 0.5
         return self.classes_[second.astype(int)]
 
+    @by_partition
     def predict_interval(
         self,
         X: ArrayLike,
@@ -402,6 +409,7 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
             X, coverage, of="mean", groups=groups, level=level
         )
 
+    @by_partition
     def sample_y(
         self,
         X: ArrayLike,
@@ -441,6 +449,7 @@ class MixedLogisticRegressor(ClassifierMixin, BaseMixedModel):
         )
         return self.classes_[second.astype(np.intp)]
 
+    @scored_by_partition
     def score(
         self,
         X: ArrayLike,

@@ -18,6 +18,7 @@ LAYERS = [
     ["_covariances"],
     ["_families"],
     ["_reading"],
+    ["_dask"],
     ["_problem"],
     ["engine"],
     ["_loops"],

@@ -143,7 +143,7 @@ class Rows:
             variance[here] = np.einsum("ij,ij->i", errors, errors)
         return variance
 
-    def draw(self, n_samples, kin, random):
+    def draw(self, n_samples, kin, draws):
         """Linear predictors that share the effects of a level within a sample.
 
         Parameters
@@ -152,7 +152,7 @@ class Rows:
         kin : list of ndarray of shape (n_rows,)
             For each factor, numbers that rows of one unseen level share, counted from
             zero; not read where the level was seen.
-        random : RandomState
+        draws : Draws or SharedDraws
 
         Returns
         -------
@@ -164,22 +164,23 @@ class Rows:
             known += self.offset
         errors = self.X @ self.half[1:] + self.half[0]
         levels = [
-            _Levels(effects, unseen)
-            for effects, unseen in zip(self.effects, kin, strict=True)
+            _Levels(r, effects, unseen)
+            for r, (effects, unseen) in enumerate(zip(self.effects, kin, strict=True))
         ]
         eta = np.empty((n, n_samples))
         largest = max([n, *(level.size for level in levels)])
         block = max(1, _DRAWS // max(largest, 1))
         for start in range(0, n_samples, block):
             size = min(block, n_samples - start)
-            unit = random.standard_normal((errors.shape[1], size))
+            samples = np.arange(start, start + size)
+            unit = draws.of_fixed(errors.shape[1], samples)
             part = known[:, None] + errors @ unit
             if self.gap_variance is not None:
                 part += np.sqrt(self.gap_variance)[:, None] * (
-                    random.standard_normal(part.shape)
+                    draws.random.standard_normal(part.shape)
                 )
             for level in levels:
-                level.add_to(part, unit, random)
+                level.add_to(part, unit, draws.of_levels(level, samples))
             eta[:, start : start + size] = part
         return eta
 
@@ -187,7 +188,7 @@ class Rows:
 class _Levels:
     """The levels of one factor that some rows have, seen ones first."""
 
-    def __init__(self, effects, unseen):
+    def __init__(self, r, effects, unseen):
         codes = effects.codes
         seen, place = np.unique(codes[codes >= 0], return_inverse=True)
         new, new_place = np.unique(unseen[codes < 0], return_inverse=True)
@@ -195,6 +196,7 @@ class _Levels:
         self.place[codes >= 0] = place
         self.place[codes < 0] = len(seen) + new_place
         q = len(effects.prior)
+        self.factor, self.seen, self.new = r, seen, new
         self.z = effects.z
         self.means = np.zeros((len(seen) + len(new), q))
         self.means[: len(seen)] = effects.means[seen]
@@ -210,13 +212,13 @@ class _Levels:
         """Number of effects."""
         return self.means.size
 
-    def add_to(self, eta, unit, random):
+    def add_to(self, eta, unit, own):
         """Add z' b to linear predictors (n_rows, n_samples) of one draw each.
 
-        `unit` (rank, n_samples) holds the independent errors of the fixed effects.
+        `unit` (rank, n_samples) holds the independent errors of the fixed effects, and
+        `own` (n_levels, q, n_samples) those of the levels.
         """
-        n_samples = eta.shape[1]
-        b = self.roots @ random.standard_normal((*self.means.shape, n_samples))
+        b = self.roots @ own
         b += self.means[:, :, None]
         if self.shifts is not None:
             b[: len(self.shifts)] += self.shifts @ unit

@@ -3,18 +3,19 @@
 from numbers import Integral, Real
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted
 
+from skglmm._dask.lazy import by_partition
 from skglmm._families.base import explained_deviance
+from skglmm._fitted.draws import Draws, SharedDraws
 from skglmm._fitted.prediction import Effects, Rows
 from skglmm._fitted.report import sentences, warn
 from skglmm._fitted.state import family_of, fit_columns
 from skglmm._fixed.column_model import read_rows
-from skglmm._reading.labels import encode, lookup, unseen_report
+from skglmm._reading.labels import lookup, unseen_report
 from skglmm._reading.roles import role_values, row_offset, row_precision
 from skglmm._reading.table import Table
 from skglmm._reading.target import read_numbers
@@ -24,6 +25,7 @@ from skglmm._reading.terms import resolve_metadata_terms, row_values, term_label
 class PredictorMixin:
     """Predictions of a fitted model, with NumPy and SciPy alone."""
 
+    @by_partition
     def linear_predictor(
         self,
         X: ArrayLike,
@@ -76,6 +78,7 @@ class PredictorMixin:
             return rows.mean()
         return rows.mean(), np.sqrt(rows.random_variance() + rows.fixed_variance())
 
+    @by_partition
     def predict_interval(
         self,
         X: ArrayLike,
@@ -150,6 +153,7 @@ class PredictorMixin:
             columns = [family.quantile(p, eta, variance, size) for p in bounds]
         return np.column_stack(columns)
 
+    @by_partition
     def sample_y(
         self,
         X: ArrayLike,
@@ -202,13 +206,15 @@ class PredictorMixin:
         True
         """
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
-        random = check_random_state(random_state)
-        rows, special, kin = self._rows(X, groups, level, kin=True, observed=True)
-        eta = rows.draw(n_samples, kin, random)
+        draws = random_state
+        if not isinstance(draws, SharedDraws):
+            draws = Draws(check_random_state(random_state))
+        rows, special, kin = self._rows(X, groups, level, kin=draws.kin, observed=True)
+        eta = rows.draw(n_samples, kin, draws)
         size = self._observation_size(special, len(eta))
         if size is not None:
             size = np.reshape(size, (-1, 1))
-        return family_of(self).sample(eta, size, random)
+        return family_of(self).sample(eta, size, draws.random)
 
     def _mean(self, X, groups, level):
         """Mean of the response, random effects integrated out."""
@@ -246,8 +252,10 @@ class PredictorMixin:
 
     # ------------------------------------------------------------------- rows
 
-    def _rows(self, X, groups, level, *, kin=False, observed=False):
+    def _rows(self, X, groups, level, *, kin=None, observed=False):
         """The rows as numbers, the columns with a role, and kinship if asked for.
+
+        The function `kin` is that of `Draws`.
 
         Precisions are read only of rows that are `observed`: means do not have any.
         """
@@ -290,9 +298,9 @@ class PredictorMixin:
             ),
             gap_variance=gap_variance,
         )
-        if not kin:
+        if kin is None:
             return rows, special
-        return rows, special, list(map(_kin, labels, codes))
+        return rows, special, list(map(kin, labels, codes))
 
     def _special(self, table, observed):
         """Columns with a role of their own, by role."""
@@ -438,21 +446,3 @@ def known_levels(names, levels, labels, handle_unknown, purpose):
         text = sentences(unseen + doubtful)
         warn(f"{text} {consequence}" if unseen else text)
     return codes
-
-
-def _kin(parts, codes):
-    """Numbers that rows of one unseen level share.
-
-    A missing label may be any: such a row is a level of its own, and so is every row
-    where there are no labels at all.
-    """
-    kin = np.arange(len(codes))
-    if parts is None:
-        return kin
-    parts = [part.to_numpy() if hasattr(part, "to_numpy") else part for part in parts]
-    missing = np.any([pd.isna(part) for part in parts], axis=0)
-    rows = np.flatnonzero((codes < 0) & ~missing)
-    if len(rows):
-        of_row, _ = encode([np.asarray(part)[rows] for part in parts], "groups")
-        kin[rows] = len(codes) + of_row
-    return kin

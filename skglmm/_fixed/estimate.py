@@ -83,7 +83,8 @@ def judged(estimate: Estimate, inputs: Inputs, working: Working, max_iter: int):
     """
     solution, linear = estimate.solution.checked(), working.problem.family.is_linear
     y, weight = working.y, working.problem.weight
-    if linear and estimate.part is None and solution.converged:
+    seen = inputs.moments is None or not inputs.moments.within_levels
+    if linear and estimate.part is None and solution.converged and seen:
         if identified.no_residual(inputs.terms, inputs.encoded, y):
             solution = solution.ended(Outcome.NO_RESIDUAL)
     known = Outcome.CONVERGED, Outcome.INTERRUPTED, Outcome.NO_RESIDUAL

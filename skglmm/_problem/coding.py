@@ -87,15 +87,11 @@ def code_fixed(X, weight, fit_intercept):
     first = int(fit_intercept)
     mean = weight @ X / total if fit_intercept else np.zeros(p)
     gram = gram_of(X, weight, mean) / total
-    scale, keep = independent_of_constants(gram, mean)
-    root = triangular_root(gram[np.ix_(keep, keep)], scale[keep])
-    if root is None:
-        rows = np.sqrt(weight / total)[:, None] * (
-            (X[:, keep] - mean[keep]) / scale[keep]
-        )
-        own, root = _independent(rows)
-        keep = keep[own]
-    inverse = linalg.solve_triangular(root, np.eye(len(keep))) / scale[keep][:, None]
+
+    def rows(keep, scale):
+        return np.sqrt(weight / total)[:, None] * ((X[:, keep] - mean[keep]) / scale)
+
+    inverse, keep, own = orthonormalised(gram, mean, rows)
     border = aligned((n_rows, first + len(keep) + 1))
     kept = slice(None) if keep.size == p else keep
 
@@ -104,7 +100,34 @@ def code_fixed(X, weight, fit_intercept):
         border[some, first:-1] = (X[some, kept] - mean[kept]) @ inverse
 
     by_block(fill, n_rows)
-    return border, coding_of(inverse, keep, mean, fit_intercept, own_share(root))
+    return border, coding_of(inverse, keep, mean, fit_intercept, own)
+
+
+def orthonormalised(gram, mean, rows):
+    """What makes centred columns orthonormal, and which of them can be.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (p, p)
+        Means of their products.
+    mean : ndarray of shape (p,)
+    rows : callable
+        Rows with these products of some of the columns, each divided by its scale.
+
+    Returns
+    -------
+    inverse : ndarray of shape (rank, rank)
+    keep : ndarray of shape (rank,), int
+    own : float
+        See `own_share`.
+    """
+    scale, keep = independent_of_constants(gram, mean)
+    root = triangular_root(gram[np.ix_(keep, keep)], scale[keep])
+    if root is None:
+        own, root = _independent(rows(keep, scale[keep]))
+        keep = keep[own]
+    inverse = linalg.solve_triangular(root, np.eye(len(keep))) / scale[keep][:, None]
+    return inverse, keep, own_share(root)
 
 
 def own_share(root):

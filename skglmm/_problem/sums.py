@@ -16,9 +16,11 @@ from skglmm._problem.coding import (
     coding_of,
     gram_of,
     independent_of_constants,
+    orthonormalised,
     own_share,
     triangular_root,
 )
+from skglmm._reading.moments import WorkingColumns
 
 # Least share of a column's length, in standard units, that must be its own, and of the
 # target's square that the fixed columns must leave, if sums are to be taken first: four
@@ -100,7 +102,7 @@ def of_coded(border, z, weight):
     return LinearTable(values, gram, first, maps)
 
 
-def centred(X, n_fixed, y, weight, fit_intercept, slopes):
+def centred(X, n_fixed, y, weight, fit_intercept, slopes, moments=None):
     """Table of columns as they are, less their means.
 
     Parameters
@@ -114,6 +116,8 @@ def centred(X, n_fixed, y, weight, fit_intercept, slopes):
     slopes : list of tuple
         For each factor, in any order: the columns of X that have random slopes, whether
         there is an intercept, and the kind of covariance.
+    moments : Moments or None, default=None
+        Of all rows, where these stand for several each.
 
     Returns
     -------
@@ -142,7 +146,10 @@ def centred(X, n_fixed, y, weight, fit_intercept, slopes):
         np.subtract(y[some], mean[p], out=values[some, p + 1])
 
     by_block(fill, n_rows, _together(p + 2))
-    gram = gram_of(values, weight, size=_together(p + 2))
+    if moments is None:
+        gram = gram_of(values, weight, size=_together(p + 2))
+    else:
+        gram = moments.about(mean)
     nothing = (None,) * 5
     among = gram[1 : 1 + n_fixed, 1 : 1 + n_fixed] / total
     scale, keep = independent_of_constants(among, mean[:n_fixed])
@@ -174,12 +181,59 @@ def centred(X, n_fixed, y, weight, fit_intercept, slopes):
     return table, coding, origin, recodings, squares
 
 
+def coded_elsewhere(moments, n_fixed, fit_intercept, slopes):
+    """The same as `centred` where sums of the columns as they are would lose digits.
+
+    The rows are read twice more: once for the triangular root of their columns, and
+    once for sums of the coded columns.
+
+    Parameters
+    ----------
+    moments : Moments
+        With a source.
+    n_fixed, fit_intercept, slopes
+        See `centred`.
+    """
+    first = int(fit_intercept)
+    mean, root = moments.source.root(fit_intercept)
+    total, X, y = moments.gram[0, 0], root[:, :n_fixed], root[:, -1] / moments.unit
+
+    def rows(keep, scale):
+        return X[:, keep] / scale / np.sqrt(total)
+
+    gram = X.T @ X / total
+    inverse, keep, own = orthonormalised(gram, mean[:n_fixed], rows)
+    make = np.zeros((n_fixed, len(keep)))
+    make[keep] = inverse
+    fit = make.T @ (X.T @ y) / total
+    level = mean[-1] / moments.unit * first
+    map_ = WorkingColumns(mean[:n_fixed], make, level, fit, moments.unit)
+    values, gram, places, centre = moments.source.coded(map_)
+    width, n_slopes = len(gram), len(places)
+    border = np.zeros((width, first + len(keep) + 1))
+    border[0, :first] = 1.0
+    border[1 + n_slopes : -1, first:-1] = np.eye(len(keep))
+    border[-1, -1] = 1.0
+    step = border[:, :-1].T @ gram[:, -1] / total
+    border[:, -1] -= border[:, :-1] @ step
+    z, recodings, squares = [], [], []
+    for columns, intercept, kind in slopes:
+        at = [places[column] for column in columns]
+        found = _random_map(gram, centre, at, intercept, kind, strict=False)
+        for values_, many in zip(found, (z, recodings, squares), strict=True):
+            many.append(values_)
+    table = LinearTable(values, gram, border, tuple(z))
+    coding = coding_of(inverse, keep, mean[:n_fixed], fit_intercept, own)
+    origin = np.append([level] * first, fit) + step
+    return table, coding, origin, recodings, squares
+
+
 def _together(c):
     """Rows of c columns that are worked on together."""
     return _BLOCK // c + 1
 
 
-def _random_map(gram, mean, columns, intercept, kind):
+def _random_map(gram, mean, columns, intercept, kind, strict=True):
     """One factor's map, its recoding and the mean squares of its coded row values."""
     first, place = int(intercept), 1 + np.asarray(columns, dtype=int)
     q = first + len(place)
@@ -192,7 +246,7 @@ def _random_map(gram, mean, columns, intercept, kind):
     else:
         chosen[0, first:] = mean[place - 1]
     among = chosen.T @ gram @ chosen / gram[0, 0]
-    if COVARIANCES[kind].correlates and q > 1:
+    if strict and COVARIANCES[kind].correlates and q > 1:
         if triangular_root(among, np.sqrt(np.diag(among)), _OWN) is None:
             return None
     recoding = COVARIANCES[kind].recoding(among)

@@ -16,9 +16,10 @@ from skglmm._problem.coding import (
 )
 from skglmm._problem.design import Factor, GroupedDesign
 from skglmm._problem.problem import Problem
-from skglmm._problem.sums import LinearTable, centred
+from skglmm._problem.sums import LinearTable, centred, coded_elsewhere
 from skglmm._reading import identified
 from skglmm._reading.inputs import Inputs
+from skglmm._reading.moments import Moments
 from skglmm._reading.terms import row_values
 
 # Sizes of a target beyond which another unit is used, and beyond which its squares
@@ -179,6 +180,8 @@ class _Rows:
         Root of the mean square of the target of a linear model, and its unit.
     frequency : ndarray of shape (n_rows,) or None
     unit_precision : float
+    moments : Moments or None
+        In that unit.
     """
 
     inputs: Inputs
@@ -192,6 +195,7 @@ class _Rows:
     unit: float
     frequency: np.ndarray | None
     unit_precision: float
+    moments: Moments | None
 
     @property
     def counts(self):
@@ -226,17 +230,19 @@ def _rows(inputs, design, family, linear_part):
     offset, trials = (
         v if v is None else design.rows(v) for v in (inputs.offset, inputs.trials)
     )
-    size, unit = 0.0, 1.0
+    size, unit, moments = 0.0, 1.0, inputs.moments
     if family.is_linear:
         y = y if offset is None else y - offset
-        size = _size(y)
+        size = _size(y) if moments is None else moments.size
         if linear_part and size and not _UNUSUAL < size < 1.0 / _UNUSUAL:
             unit = 2.0 ** np.round(np.log2(size))
             y, size = y / unit, size / unit
+            moments = moments and moments.in_unit(unit)
     columns = matrix[:, : len(inputs.names)] if linear_part else matrix[:, :0]
     own = offset, trials, size, unit
     frequency, weight, unit_precision = _weighed(inputs, design, weight)
-    return _Rows(inputs, y, weight, matrix, columns, *own, frequency, unit_precision)
+    own += frequency, unit_precision, moments
+    return _Rows(inputs, y, weight, matrix, columns, *own)
 
 
 def _weighed(inputs, design, frequency):
@@ -261,8 +267,18 @@ def _coordinates(rows, linear, linear_part, gaps, fit_intercept):
     if linear and linear_part and not gaps:
         slopes = [(rows.places(t), t.intercept, t.covariance) for t in terms]
         table, coding, origin, recodings, squares = centred(
-            rows.matrix, rows.columns.shape[1], y, weight, fit_intercept, slopes
+            rows.matrix,
+            rows.columns.shape[1],
+            y,
+            weight,
+            fit_intercept,
+            slopes,
+            rows.moments,
         )
+        if table is None and rows.moments is not None:
+            table, coding, origin, recodings, squares = coded_elsewhere(
+                rows.moments, rows.columns.shape[1], fit_intercept, slopes
+            )
         if table is not None:
             return _Coordinates(table, None, None, coding, origin, recodings, squares)
     z, recodings, squares = _coded_random(terms, rows.values, weight)

@@ -14,6 +14,7 @@ from skglmm._reading.categories import Categories, learn
 from skglmm._reading.fixed_columns import fixed_positions
 from skglmm._reading.formula import Formula, FormulaColumns
 from skglmm._reading.labels import encode, twins
+from skglmm._reading.moments import Moments
 from skglmm._reading.roles import role_values, row_offset, row_precision
 from skglmm._reading.table import Table
 from skglmm._reading.target import Target
@@ -74,6 +75,8 @@ class Inputs:
     properties : tuple of tuple of int, default=()
         Columns of `matrix` with gaps that are properties of levels, each with the
         position of the term.
+    moments : Moments or None, default=None
+        Of all rows, where those at hand stand for several each.
     """
 
     terms: tuple[Term, ...]
@@ -100,6 +103,7 @@ class Inputs:
     one_row_each: dict[int, str]
     precision: np.ndarray | None = None
     properties: tuple[tuple[int, int], ...] = ()
+    moments: Moments | None = None
 
     @property
     def encoded(self) -> list[tuple[np.ndarray, pd.Index]]:
@@ -167,14 +171,14 @@ def read(
         If a column cannot be read, or if the rows cannot determine the model.
     """
     present = None if weight is None else weight > 0
-    coded = _coded(table, terms, named, listed, reference, present, part, missing)
-    categories, formula, table, terms, fixed, messages = coded
+    found = wanted(table, terms, named, listed, part, missing)
+    found = learned(table, terms, found, reference, present)
+    categories, formula, table, terms, fixed, messages = found
     features = None if part is None else part.read(table, fixed)
-    numeric = _numeric(fixed if part is None else (), terms)
+    numeric = numeric_positions(fixed if part is None else (), terms)
     matrix = read_matrix(table, numeric, terms, part, missing)
-    _check_sizes(matrix, [table.describe(at) for at in numeric])
     special = role_values(table, named)
-    rows, weight, y, matrix, special, encoded = _counted(
+    rows, weight, y, matrix, special, encoded = counted(
         weight, target.values, matrix, special, _encoded(terms, labels)
     )
     check_rows(y, target.classes)
@@ -195,7 +199,7 @@ def read(
         from_metadata=from_metadata,
         by_name=listed is not None,
         precision=_precision(table, special, named, rows),
-        **_judged(terms, encoded, weight, family, y, special, rows, messages),
+        **judged(terms, encoded, weight, family, y, special, rows, messages),
     )
 
 
@@ -207,8 +211,32 @@ def _precision(table, special, named, rows):
     return row_precision(special["precision"], where, rows)
 
 
-def _coded(table, terms, named, listed, reference, present, part, missing):
-    """Categories and formula; table, terms and fixed positions with them; messages."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the columns of a table are read as, before their values are known.
+
+    Parameters
+    ----------
+    formula : FormulaColumns or None
+    as_categories : frozenset of int
+        Columns that the formula makes categories of.
+    fixed : tuple of int
+        Columns of the fixed part.
+    numbers : tuple of int
+        Columns that are to be numbers.
+    coded : bool
+        Whether fixed columns that are none become dummies.
+    """
+
+    formula: FormulaColumns | None
+    as_categories: frozenset[int]
+    fixed: tuple[int, ...]
+    numbers: tuple[int, ...]
+    coded: bool
+
+
+def wanted(table, terms, named, listed, part, missing) -> Wanted:
+    """What the columns of a table are read as."""
     formula, as_categories = None, frozenset()
     if isinstance(listed, Formula) and listed.text in (table.names or ()):
         listed = [listed.text]
@@ -217,14 +245,20 @@ def _coded(table, terms, named, listed, reference, present, part, missing):
         listed = list(formula.columns)
         _check_formula(formula, as_categories, table, terms, missing)
     fixed = fixed_positions(table, terms, named, listed)
-    text_as_it_is = part is not None and part.takes_text
+    coded = part is None or not part.takes_text
     numbers = {at for term in terms for at in term.slopes}
-    if not text_as_it_is:
+    if coded:
         numbers.update(fixed)
+    return Wanted(formula, as_categories, fixed, tuple(sorted(numbers)), coded)
+
+
+def learned(table, terms, found: Wanted, reference, present):
+    """Categories and formula; table, terms and fixed positions with them; messages."""
     categories, table, messages = learn(
-        table, sorted(numbers), reference, present, as_categories
+        table, found.numbers, reference, present, found.as_categories
     )
-    if not text_as_it_is:
+    fixed, formula = found.fixed, found.formula
+    if found.coded:
         fixed = categories.expand(fixed)
     terms = categories.expand_terms(terms, table)
     if formula is not None:
@@ -250,7 +284,7 @@ def _check_formula(formula, as_categories, table, terms, missing):
             )
 
 
-def _counted(weight, y, matrix, special, encoded):
+def counted(weight, y, matrix, special, encoded):
     """Positions and weights of the rows that count, and what was read of them."""
     rows = np.arange(len(y))
     if weight is None:
@@ -269,7 +303,7 @@ def _encoded(terms, labels):
     return [encode(parts, term.name, names) for term, (parts, names) in pairs]
 
 
-def _judged(terms, encoded, weight, family, y, special, rows, messages):
+def judged(terms, encoded, weight, family, y, special, rows, messages):
     """Levels, roles and what the rows cannot determine, as fields of `Inputs`."""
     trials, offset = special.get("trials"), row_offset(special, rows)
     for term, (_, levels) in zip(terms, encoded, strict=True):
@@ -295,6 +329,12 @@ def _judged(terms, encoded, weight, family, y, special, rows, messages):
 
 def read_matrix(table, positions, terms, part, missing) -> np.ndarray:
     """Columns as numbers; NaN where values are missing and may be."""
+    matrix = _numbers(table, positions, terms, part, missing)
+    _check_sizes(matrix, [table.describe(at) for at in positions])
+    return matrix
+
+
+def _numbers(table, positions, terms, part, missing):
     if missing == "error":
         return table.numeric(positions, advice=advice_on_gaps(part))
     if part is not None:
@@ -337,7 +377,7 @@ def _slopes(terms):
     return sorted({at for term in terms for at in term.slopes})
 
 
-def _numeric(fixed, terms):
+def numeric_positions(fixed, terms):
     """Positions of the fixed columns, and behind them of other slopes."""
     return (*fixed, *(at for at in _slopes(terms) if at not in fixed))
 

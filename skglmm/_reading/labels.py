@@ -12,6 +12,7 @@ from skglmm._reading import names as by_name
 from skglmm._reading.words import plain
 
 _MAX_SHOWN = 5
+_CATEGORIES = pd.CategoricalDtype
 
 
 def encode(
@@ -83,6 +84,50 @@ def encode(
         verify_integrity=False,
     )
     return codes, combined
+
+
+def distinct(
+    labels: Sequence[Any],
+    name: str | int,
+    names: Sequence[str | int] | None = None,
+) -> list[Any]:
+    """Label columns with each level of a factor once.
+
+    `encode` gives the same levels for them as for all rows, and for those of several
+    tables put together what it gives for the tables put together.
+
+    Parameters
+    ----------
+    labels : sequence of array-like of shape (n_rows,)
+        Label columns of one factor.
+    name, names : str or int, sequence of str or int
+        See `encode`.
+
+    Returns
+    -------
+    list of Series of length n_levels
+        In order of appearance, or sorted whole numbers.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing.
+
+    Examples
+    --------
+    >>> from skglmm._reading.labels import distinct
+    >>> [list(part) for part in distinct([["b", "a", "b"]], "batch")]
+    [['b', 'a']]
+    """
+    if len(labels) > 1:
+        codes, _ = encode(labels, name, names)
+        first = np.sort(np.unique(codes, return_index=True)[1])
+        return [pd.Series(part).iloc[first] for part in labels]
+    codes, levels, ordered = _factorize(labels[0], f"factor {name!r}")
+    _refuse_missing(codes, f"factor {name!r}")
+    if not ordered or not isinstance(getattr(labels[0], "dtype", None), _CATEGORIES):
+        return [pd.Series(levels)]
+    return [pd.Series(pd.Categorical(levels, dtype=labels[0].dtype))]
 
 
 def lookup(
@@ -309,6 +354,11 @@ def _take(labels: Any, rows: np.ndarray) -> list[Any]:
 
 def _encode_column(labels: Any, where: str) -> tuple[np.ndarray, pd.Index]:
     codes, levels, ordered = _factorize(labels, where)
+    _refuse_missing(codes, where)
+    return _sorted_levels(codes, levels, ordered)
+
+
+def _refuse_missing(codes: np.ndarray, where: str) -> None:
     if codes.min(initial=0) < 0:
         rows = np.flatnonzero(codes < 0)
         first = ", ".join(map(str, rows[:_MAX_SHOWN]))
@@ -320,7 +370,6 @@ def _encode_column(labels: Any, where: str) -> tuple[np.ndarray, pd.Index]:
             f"{first}{more}: drop such rows, or give them a label of their own, such "
             "as 'unknown'."
         )
-    return _sorted_levels(codes, levels, ordered)
 
 
 def _sorted_levels(

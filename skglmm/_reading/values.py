@@ -40,6 +40,25 @@ def kind_of_objects(column: np.ndarray) -> str:
     return words.get(pd.api.types.infer_dtype(column, skipna=True), "")
 
 
+def kind_of_dtype(dtype: Any) -> str:
+    """What a column of a pandas type holds, in a word.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skglmm._reading.values import kind_of_dtype
+    >>> kind_of_dtype(np.dtype("int64"))
+    'numbers'
+    """
+    if isinstance(dtype, pd.CategoricalDtype):
+        return "categories"
+    if isinstance(dtype, pd.StringDtype):
+        return "text"
+    if pd.api.types.is_numeric_dtype(dtype):
+        return "numbers"
+    return "times" if dtype.kind in "mM" else "objects"
+
+
 def objects_to_float(column: np.ndarray, where: str) -> np.ndarray:
     """Objects as numbers, missing ones as NaN; anything else raises."""
     kind = pd.api.types.infer_dtype(column, skipna=True)
