@@ -125,6 +125,35 @@ def test_main_effects_beside_an_interaction():
     assert_allclose(found, [37.2244084, 1, 13.260538, 3.4628858e-5], rtol=2e-4)
 
 
+@pytest.mark.parametrize("written", ["arm * Days", "C(arm, contr.helmert) * Days"])
+def test_main_effects_of_a_formula_are_averages_over_levels(written):
+    # anova(lmerTest::lmer(Reaction ~ arm * Days + (Days | Subject), s), type = "III")
+    X, y, _ = arms()
+    model = MixedLinearRegressor(
+        "Subject", fixed_effects=written, random_slopes="Days"
+    ).fit(X, y)
+    found = term_tests(model, X, y)
+    expected = [
+        [0.49376371, 2, 14.737869, 0.62006880],
+        [37.2244084, 1, 13.260538, 3.4628858e-5],
+        [0.9756447, 2, 13.245773, 0.40246734],
+    ]
+    assert_allclose(found, expected, rtol=2e-4)
+    assert list(found.index)[1] == "Days"
+
+
+def test_main_effects_where_a_combination_has_no_rows_are_coefficients():
+    X, y, _ = arms()
+    kept = ~((X["arm"] == "c") & (X["Days"] > 4))
+    X, y = X[kept].assign(late=lambda d: np.where(d["Days"] > 4, "y", "n")), y[kept]
+    model = MixedLinearRegressor("Subject", fixed_effects="arm * late")
+    with pytest.warns(UserWarning, match="set to 0"):
+        model.fit(X, y)
+    found = term_tests(model, X, y).loc["late"]
+    alone = contrasts(model, X, y, {"late": "late_y"}).loc["late"]
+    assert found["statistic"] == pytest.approx(alone["statistic"] ** 2)
+
+
 def test_the_covariance_of_coefficients_is_labelled():
     model, X, y = _swapped(arms())
     found = pickle.loads(pickle.dumps(model)).fixed_effects_covariance_

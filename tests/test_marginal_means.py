@@ -412,3 +412,19 @@ def test_gaps_are_left_out_of_the_means_of_a_grid():
         marginal_means(model, X, y, "z", df="normal", over="data")
     with pytest.warns(UserWarning, match="df='normal'"):
         assert marginal_means(model, X, y, "z").equals(table)
+
+
+def test_a_column_of_a_formula_may_be_a_part_of_the_groups_too():
+    # balanced, so that classical analysis of variance has the answer
+    rng = np.random.default_rng(0)
+    plate, arm, late, _ = (v.ravel() for v in np.indices((8, 3, 2, 2)))
+    X = pd.DataFrame({"plate": plate, "arm": np.array(list("abc"))[arm], "late": late})
+    y = rng.normal(size=24)[3 * plate + arm] + arm * late + rng.normal(size=96)
+    model = MixedLinearRegressor([("plate", "arm")], fixed_effects="arm * late")
+    table = marginal_means(model.fit(X, y), X, y, "arm", df="kenward-roger")
+    assert_allclose(table["estimate"], pd.Series(y).groupby(X["arm"]).mean())
+    # the error is that of a mean of 8 independent means, 21 degrees of freedom
+    by_plate = pd.Series(y).groupby([X["arm"], plate]).mean()
+    variance = by_plate.groupby("arm").var().mean()
+    assert_allclose(table["std_error"], np.sqrt(variance / 8), rtol=1e-4)
+    assert_allclose(table["df"], 21, rtol=1e-4)

@@ -239,12 +239,43 @@ class FormulaColumns:
         values = self._evaluated(table, categories, self.state or {}, rows)[0]
         return table.with_further(_derived(self.names, values))
 
-    def _evaluated(self, table, categories, state, rows):
+    def balanced(
+        self, table: Table, categories: Categories, rows: np.ndarray
+    ) -> tuple[np.ndarray, list[list[int]]] | None:
+        """The columns with categories coded so that the levels add up to zero.
+
+        Parameters
+        ----------
+        table : Table
+            With the dummies of these categories.
+        categories : Categories
+        rows : ndarray of int of shape (n_rows,)
+            Those that count.
+
+        Returns
+        -------
+        values : ndarray of shape (n_rows, n_columns)
+        places : list of list of int
+            Which columns each term of `terms` has.
+        None if no term is an interaction with a category, so that the coding does not
+        matter.
+        """
+        terms = self.formula.terms()
+        coded = {c.name for c in categories.columns if c.at in self.columns.values()}
+        mixed = [t for t in terms if len(t.factors) > 1 and _categories(t, coded)]
+        if not mixed:
+            return None
+        found = self._evaluated(
+            table, categories, self.state or {}, rows, lambda t: _balanced(t, coded)
+        )
+        return found[0], list(found[2].values())
+
+    def _evaluated(self, table, categories, state, rows, write=str):
         formulaic = import_formulaic("A formula in fixed_effects")
         terms = self.formula.terms()
         one = ["1"] * self.formula.intercept
         spec = formulaic.ModelSpec(
-            formula=formulaic.Formula([*one, *map(str, terms)] or ["0"]),
+            formula=formulaic.Formula([*one, *map(write, terms)] or ["0"]),
             na_action="ignore",
             output="pandas",
             transform_state=copy.deepcopy(state),
@@ -369,6 +400,21 @@ def _within_c(factor: Any) -> str | None:
     """The column in ``C(column)``."""
     found = re.match(r"C\(\s*(?:`([^`]+)`|([^\W\d][\w.]*))\s*[,)]", factor.expr)
     return (found[1] or found[2]) if found else None
+
+
+def _categories(term, coded) -> list[str | None]:
+    """The columns of categories among the factors of a term."""
+    columns = (_within_c(factor) or factor.expr for factor in term.factors)
+    return [column for column in columns if column in coded]
+
+
+def _balanced(term, coded) -> str:
+    """A term with its categories coded by contrasts that add up to zero."""
+    factors = []
+    for factor in term.factors:
+        column = _within_c(factor) or factor.expr
+        factors.append(f"C(`{column}`, contr.sum)" if column in coded else str(factor))
+    return ":".join(factors)
 
 
 def _names(terms, columns, categories: Categories) -> tuple[str, ...]:

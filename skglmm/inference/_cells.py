@@ -123,8 +123,16 @@ class _Columns:
         return at if self.table.names is None else self.table.names[at]
 
     def labels_of_groups(self):
-        """Positions of the columns that hold labels of groups."""
-        return {at for term in self.inputs.terms for at in term.columns}
+        """Positions of the columns that hold labels of groups and nothing else."""
+        labels = {at for term in self.inputs.terms for at in term.columns}
+        return labels - self.fixed()
+
+    def fixed(self):
+        """Positions of the columns that are named in the fixed part."""
+        inputs = self.inputs
+        if inputs.formula is not None:
+            return set(inputs.formula.columns.values())
+        return set(inputs.fixed) | {column.at for column in inputs.categories.columns}
 
     def read(self):
         """Positions of the columns that have a part in linear predictors.
@@ -136,6 +144,8 @@ class _Columns:
         coded = {column.at: column.positions for column in inputs.categories.columns}
         dummies = {place for places in coded.values() for place in places}
         slopes = {at for term in inputs.terms for at in term.slopes}
+        if inputs.formula is not None:
+            return self.fixed() | {at for at in slopes if at < n}
         known = set(inputs.fixed) | slopes | set(coded)
         if all(at < n or at in dummies for at in known):
             return {at for at in known if at < n}

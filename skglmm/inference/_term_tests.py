@@ -6,12 +6,17 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from skglmm._base import threads_for
+from skglmm._fitted.state import fit_columns
 from skglmm._reading.fixed_terms import fixed_terms
+from skglmm._reading.table import Table
 from skglmm._sklearn import HasMethods, StrOptions, validate_params
 from skglmm.inference._contrasts import joint_table
 from skglmm.inference._joint import joint_test
 from skglmm.inference._known import check_asked, known_again
 from skglmm.inference._rows import read_again
+
+# Largest difference of columns of size one that are the same combinations of others.
+_SAME_SPAN = 1e-9
 
 
 @validate_params(
@@ -32,8 +37,7 @@ def term_tests(
 ) -> pd.DataFrame:
     """Tests of the fixed columns, a column of categories with all its dummies.
 
-    Each term is tested given all others (type III): that its own coefficients are
-    all zero.
+    Each term is tested given all others (type III).
 
     Parameters
     ----------
@@ -74,14 +78,16 @@ def term_tests(
 
     Notes
     -----
-    Without interactions these are the tests of type III of lmerTest and SAS, and how
-    categories are coded makes no difference. *With* an interaction a main effect is
-    tested where the other columns of the interaction are zero: at the reference level
-    of a column of categories, at zero of a numeric one. Type III in the usual sense
-    tests it in the average of all levels, and that is what is tested here if the
-    dummies add up to zero (columns of -1, 0 and 1, as contr.sum has them in R). At zero
-    of a numeric column it is tested by lmerTest as well: centre such columns.
-    Interactions of the highest order have one test, however they are coded.
+    These are the tests of type III of lmerTest and SAS. Beside an interaction of a
+    formula, a main effect is tested in the average of all levels of the other columns
+    of categories, each level counting once, however the formula codes them: with S the
+    columns of the model in the coding whose levels add up to zero and X = S A, the
+    coefficients :math:`A\\beta` of a term are tested. Of a numeric partner it is the
+    value zero, in lmerTest as well: centre such columns. Where a combination of
+    categories has no rows there is no such average, and the coefficients of a term are
+    tested as they stand: beside an interaction, at the reference levels of the others.
+    Interactions that are columns of the table by themselves are not known as such, and
+    a main effect beside them is tested where they are zero.
 
     Examples
     --------
@@ -100,12 +106,49 @@ def term_tests(
         df = check_asked(model, inputs, df)
         known = known_again(model, inputs, df)
         tests = {}
-        first = len(known.names) - len(inputs.names)
-        axes = np.eye(len(known.names))[first:]
-        for name, places in fixed_terms(inputs).items():
-            weights = axes[[at for at in places if not known.aliased[first + at]]]
+        for name, weights in _hypotheses(model, X, inputs, known.aliased).items():
             if len(weights):
                 tests[name] = joint_test(known, weights)
             else:
                 tests[name] = np.nan, 0, np.nan, np.nan
     return joint_table(tests, name="term")
+
+
+def _hypotheses(model, X, inputs, aliased):
+    """Combinations (m, p) of the coefficients that are zero without a term, by term."""
+    first = len(aliased) - len(inputs.names)
+    axes, terms = np.eye(len(aliased)), fixed_terms(inputs)
+    marginal = None if aliased.any() else _marginal(model, X, inputs, first)
+    if marginal is not None:
+        return dict(zip(terms, marginal, strict=True))
+    free = {
+        name: [first + at for at in places if not aliased[first + at]]
+        for name, places in terms.items()
+    }
+    return {name: axes[places] for name, places in free.items()}
+
+
+def _marginal(model, X, inputs, first):
+    """The same in the average of the levels of other columns, a matrix for each term.
+
+    With S the columns whose categories add up to zero and X those of the fit, S A = X
+    makes A b the coefficients in the coding of S. None if there is no such A, or if the
+    coding does not matter.
+    """
+    if inputs.formula is None:
+        return None
+    table = inputs.categories.code(fit_columns(model, X, Table(X)))
+    found = inputs.formula.balanced(table, inputs.categories, inputs.rows)
+    if found is None:
+        return None
+    values, places = found
+    one = np.ones((len(inputs.rows), first))
+    here, there = np.hstack([one, inputs.columns]), np.hstack([one, values])
+    size, other = (np.abs(v).max(axis=0, initial=0.0) for v in (here, there))
+    here, there = here / size, there / np.where(other > 0.0, other, 1.0)
+    onto, _, rank, _ = np.linalg.lstsq(there, here)
+    off = np.abs(there @ onto - here).max()
+    if rank < there.shape[1] or rank != here.shape[1] or off > _SAME_SPAN:
+        return None
+    onto = onto * size / other[:, None]
+    return [onto[[first + at for at in of_term]] for of_term in places]
