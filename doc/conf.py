@@ -25,6 +25,7 @@ extensions = [
     "sphinx.ext.intersphinx",
     "mathml",
     "numpydoc",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
