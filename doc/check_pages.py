@@ -231,6 +231,7 @@ def looked_at(root, pages, browser):
 def main(folder):
     root = Path(folder).resolve()
     pages = sorted(p.relative_to(root).as_posix() for p in root.rglob("*.html"))
+    pages = [page for page in pages if not page.startswith("_")]
     if not pages:
         sys.exit(f"{root} has no pages.")
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)

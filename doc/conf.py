@@ -81,6 +81,7 @@ sphinx_gallery_conf = {
     "reset_modules": ("matplotlib", "pictures.reset"),
     "remove_config_comments": True,
     "show_memory": False,
+    "write_computation_times": False,
 }
 
 html_math_renderer = "mathml"
@@ -92,5 +93,7 @@ html_theme_options = {
     # a page of the reference is as wide as its examples
     "secondary_sidebar_items": {"generated/**": []},
 }
+# the theme's own default is none, and it writes an error to the console
+html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["skglmm.css"]

@@ -40,7 +40,9 @@ def sleep():
     """Lines of people who lack sleep, and their pace with intervals."""
     X, y = load_sleepstudy(return_X_y=True, as_frame=True)
     model = MixedLinearRegressor("Subject", random_slopes=["Days"]).fit(X, y)
-    figure, axes = plt.subplots(1, 2, figsize=(6, 4.2), width_ratios=[1.25, 1], layout="constrained")
+    figure, axes = plt.subplots(
+        1, 2, figsize=(6, 4.2), width_ratios=[1.25, 1], layout="constrained"
+    )
     EffectsDisplay.from_estimator(
         model,
         X,
