@@ -59,9 +59,10 @@ function measure(page, width, frame, notes) {
   if (doc.documentElement.scrollWidth > width + 1)
     found.push("is " + doc.documentElement.scrollWidth + " pixels wide");
   for (const e of doc.querySelectorAll("article pre, article dt.sig"))
-    if (e.offsetParent && e.scrollWidth > e.clientWidth + 1)
-      found.push("cuts code (" + e.scrollWidth + " of " + e.clientWidth + "): "
-        + name(e));
+    if (e.offsetParent && (e.scrollWidth > e.clientWidth + 1
+        || e.scrollHeight > e.clientHeight + 1))
+      found.push("cuts code (" + e.scrollWidth + " by " + e.scrollHeight + " in "
+        + e.clientWidth + " by " + e.clientHeight + "): " + name(e));
   for (const e of doc.querySelectorAll("article img")) {
     if (!e.offsetParent || e.closest(".sphx-glr-thumbcontainer")) continue;
     const path = decodeURI(new URL(e.currentSrc || e.src).pathname);

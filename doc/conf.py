@@ -76,6 +76,7 @@ sphinx_gallery_conf = {
     "reference_url": {"skglmm": None},
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skglmm",),
+    "within_subsection_order": "pictures.PageOrder",
     "abort_on_example_error": True,
     "image_scrapers": ("pictures.scraper",),
     "reset_modules": ("matplotlib", "pictures.reset"),

@@ -61,8 +61,8 @@ print(
 #
 # .. math::
 #
-#    y_i = \beta_0 + \beta_1\,\mathrm{floor}_i + b_{j(i)} + \varepsilon_i,
-#    \qquad b_j \sim N(0, \tau^2), \quad \varepsilon_i \sim N(0, \sigma^2)
+#    y_i = \beta_0 + \beta_1\,\mathrm{floor}_i + b_{j(i)} + \varepsilon_i, \\
+#    b_j \sim N(0, \tau^2), \quad \varepsilon_i \sim N(0, \sigma^2)
 #
 # 입니다. :math:`\beta` 는 모든 카운티가 함께 쓰는 고정 효과이고, :math:`b_j` 는
 # 카운티마다 다른 임의 효과입니다. lme4 표기로는 ``log_radon ~ floor + (1 |

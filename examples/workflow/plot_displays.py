@@ -22,6 +22,7 @@ from sklearn.model_selection import LearningCurveDisplay, ShuffleSplit
 from skglmm import MixedLinearRegressor, MixedLogisticRegressor
 from skglmm.datasets import load_contraception, load_radon
 
+# sphinx_gallery_thumbnail_number = 4
 X, y = load_radon(return_X_y=True, as_frame=True)
 radon = MixedLinearRegressor("county").fit(X, y)
 radon
