@@ -25,6 +25,7 @@ extensions = [
     "sphinx.ext.intersphinx",
     "mathml",
     "numpydoc",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
@@ -75,11 +76,13 @@ sphinx_gallery_conf = {
     "reference_url": {"skglmm": None},
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skglmm",),
+    "within_subsection_order": "pictures.PageOrder",
     "abort_on_example_error": True,
     "image_scrapers": ("pictures.scraper",),
     "reset_modules": ("matplotlib", "pictures.reset"),
     "remove_config_comments": True,
     "show_memory": False,
+    "write_computation_times": False,
 }
 
 html_math_renderer = "mathml"
@@ -91,5 +94,7 @@ html_theme_options = {
     # a page of the reference is as wide as its examples
     "secondary_sidebar_items": {"generated/**": []},
 }
+# the theme's own default is none, and it writes an error to the console
+html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["skglmm.css"]

@@ -18,6 +18,7 @@ from sklearn.linear_model import LinearRegression
 from skglmm import MixedLinearRegressor
 from skglmm.datasets import load_sleepstudy
 
+# sphinx_gallery_thumbnail_path = 'images/sleep.png'
 X, y = load_sleepstudy(return_X_y=True, as_frame=True)
 
 newcomer = X["Subject"] == "372"

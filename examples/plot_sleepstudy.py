@@ -60,7 +60,7 @@ mixed = model.random_effects_["Subject"] + average
 days = np.array([0, 9])
 chosen = mixed["Days"].sort_values().index[[0, 3, 6, 10, 14, 17]]
 figure, axes = plt.subplots(
-    2, 3, sharex=True, sharey=True, figsize=(9, 5.5)
+    3, 2, sharex=True, sharey=True, figsize=(6, 7.5)
 )
 for axis, subject in zip(axes.flat, chosen, strict=True):
     rows = X["Subject"] == subject
@@ -80,9 +80,12 @@ for axis, subject in zip(axes.flat, chosen, strict=True):
 figure.supxlabel("days")
 figure.supylabel("reaction time (ms)")
 figure.legend(
-    *axes[0, 0].get_legend_handles_labels(), loc="upper center", ncols=3
+    *axes[0, 0].get_legend_handles_labels(),
+    loc="upper center",
+    ncols=3,
+    handlelength=1.5,
 )
-figure.tight_layout(rect=(0, 0, 1, 0.94))
+figure.tight_layout(rect=(0, 0, 1, 0.95))
 
 # %%
 # Shrinkage

@@ -5,6 +5,7 @@ Each picture keeps the size of its smallest text in its file, in pixels, where
 """
 
 import warnings
+from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -13,6 +14,35 @@ from sphinx_gallery.scrapers import matplotlib_scraper
 # With it a picture of six inches has letters of nine pixels on a telephone.
 FONT_SIZE = 11
 KEY = "smallest text"
+
+
+class PageOrder:
+    """Pages of a section in the order in which they are read, others behind them."""
+
+    PAGES = (
+        "first_model",
+        "plot_sleepstudy",
+        "plot_radon",
+        "plot_radon_ko",
+        "plot_insteval",
+        "plot_mackay",
+        "plot_regression",
+        "plot_house_prices",
+        "plot_ticks",
+        "plot_exposure",
+        "plot_new_groups",
+        "plot_grid_search",
+        "plot_encoder",
+        "plot_displays",
+    )
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, filename):
+        name = Path(filename).stem
+        known = name in self.PAGES
+        return (self.PAGES.index(name) if known else len(self.PAGES)), name
 
 
 def reset(gallery_conf, name):

@@ -3,13 +3,16 @@
 ``python doc/images/draw.py`` writes them beside this file.
 """
 
+import sys
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
+sys.path.insert(0, str(Path(__file__).parent.parent / "_ext"))
 
 import matplotlib.pyplot as plt
+from pictures import FONT_SIZE, note, smallest_text
 
 from skglmm import MixedLinearRegressor
 from skglmm.datasets import load_radon, load_sleepstudy, make_visits
@@ -26,7 +29,10 @@ HERE = Path(__file__).parent
 
 def save(figure, name):
     """A picture of twice the points, for dense screens."""
+    figure.dpi = 150
+    pixels = smallest_text(figure)
     figure.savefig(HERE / name, dpi=150)
+    note(HERE / name, pixels)
     plt.close(figure)
 
 
@@ -34,7 +40,9 @@ def sleep():
     """Lines of people who lack sleep, and their pace with intervals."""
     X, y = load_sleepstudy(return_X_y=True, as_frame=True)
     model = MixedLinearRegressor("Subject", random_slopes=["Days"]).fit(X, y)
-    figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.4), layout="constrained")
+    figure, axes = plt.subplots(
+        1, 2, figsize=(6, 4.2), width_ratios=[1.25, 1], layout="constrained"
+    )
     EffectsDisplay.from_estimator(
         model,
         X,
@@ -45,8 +53,7 @@ def sleep():
     )
     RandomEffectsDisplay.from_estimator(model, effects="Days", ax=axes[1])
     axes[0].set(xlabel="days without sleep", title="predictions")
-    axes[1].set(xlabel="ms a day more than the average", title="18 people")
-    axes[1].tick_params(axis="y", labelsize=7)
+    axes[1].set(xlabel="ms a day", title="18 people")
     save(figure, "sleep.png")
 
 
@@ -54,7 +61,7 @@ def radon():
     """Counties by themselves and in the model; who is sure to differ."""
     X, y = load_radon(return_X_y=True, as_frame=True)
     model = MixedLinearRegressor("county").fit(X, y)
-    figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(6, 3.8), layout="constrained")
     RandomEffectsDisplay.from_estimator(model, n_named=4, ax=axes[0])
     ShrinkageDisplay.from_estimator(model, X, y, ax=axes[1])
     axes[0].set_xlabel("effect on log radon")
@@ -71,7 +78,7 @@ def visits():
         fixed_effects=["months", "region", "insured", "pain"],
         random_slopes={"patient": ["months"]},
     ).fit(table, table["minutes"])
-    figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.2), layout="constrained")
+    figure, axes = plt.subplots(2, 1, figsize=(5.4, 5), layout="constrained")
     ResidualsDisplay.from_estimator(
         model, table, table["minutes"], views="fitted", random_state=0, ax=axes[0]
     )
@@ -80,6 +87,7 @@ def visits():
 
 
 if __name__ == "__main__":
+    plt.rcParams["font.size"] = FONT_SIZE
     sleep()
     radon()
     visits()

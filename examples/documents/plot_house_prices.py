@@ -11,8 +11,8 @@ for the labels.
 """
 
 # %%
-# Sales in a hundred and fifty zip codes
-# ------------------------------
+# Sales in 150 zip codes
+# ----------------------
 # The data are artificial, so that the truth is known. Some zip codes have hundreds of
 # sales, some have one; the size of the lot or the age is missing here and there.
 

@@ -174,8 +174,11 @@ print(f"error {rmse(predicted_late):.3f}")
 
 # %%
 # Estimated variances cannot do this: the departments' standard deviation
-# is 0.08, and there is no room in it for a mean of three.
-#
+# is 0.08, and there is no room in it for a mean of three. All held-out errors:
+
+pd.Series(held_out, name="error").to_frame().round(4)
+
+# %%
 # The model as a graph
 # --------------------
 # ``to_tfp`` gives the joint distribution to TensorFlow Probability.
@@ -218,8 +221,3 @@ pd.DataFrame(
         "held-out error",
     ],
 ).round(4)
-
-# %%
-# All held-out errors:
-
-pd.Series(held_out, name="error").to_frame().round(4)

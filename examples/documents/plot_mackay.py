@@ -15,6 +15,9 @@ what is known, what the shortcut of the textbooks does, and what the method itse
 # With the variances that lme4 estimates nothing is left but to predict the effects of
 # each person: the best linear unbiased predictions.
 
+import textwrap
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -123,13 +126,15 @@ plt.show()
 # direction*, and is at the maximum again.
 
 full = {}
-for update in ("quick", "evidence"):
-    model = MixedLinearRegressor(
-        "Subject",
-        random_slopes=["Days"],
-        solver=MacKay(update=update, max_iter=2000),
-    )
-    full[update] = model.fit(X, y).variance_components_["variance"]
+with warnings.catch_warnings(record=True) as caught:
+    for update in ("quick", "evidence"):
+        model = MixedLinearRegressor(
+            "Subject",
+            random_slopes=["Days"],
+            solver=MacKay(update=update, max_iter=2000),
+        )
+        full[update] = model.fit(X, y).variance_components_["variance"]
+print(textwrap.fill(str(caught[0].message)))
 pd.concat(full, axis=1).round(2)
 
 # %%

@@ -122,3 +122,20 @@ new = pd.DataFrame(
     }
 )
 new.assign(breakdowns=model.predict(new).round(2))
+
+# %%
+# The numbers
+# -----------
+# lme4's ``glmer`` has been given the same rows, with ``offset(log(hours))``.
+
+pd.DataFrame(
+    {
+        "truth": [-2.0, 0.3, 0.6, 0.3],
+        "here": [
+            *model.fixed_effects_["estimate"],
+            *model.variance_components_["std"],
+        ],
+        "lme4": [-2.12976, 0.30290, 0.59809, 0.26515],
+    },
+    index=["intercept", "heat", "sd of machines", "sd of operators"],
+).round(4)

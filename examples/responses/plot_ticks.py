@@ -94,9 +94,7 @@ print(means.round(2).to_string())
 # what the model expects; but the exponential of the linear predictor is too small in
 # each of them.
 
-axis = means.plot.bar(
-    figsize=(6.5, 4), rot=0, color=["black", "C0", "C1"]
-)
+axis = means.plot.bar(figsize=(6, 4), rot=0, color=["black", "C0", "C1"])
 axis.set(xlabel="year", ylabel="mean number of ticks")
 axis.figure.tight_layout()
 plt.show()

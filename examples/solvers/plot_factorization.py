@@ -121,7 +121,7 @@ print(summary.round(3).to_string())
 
 order = np.argsort(rows.loc[rows["kind"] == "full", "off"].to_numpy())
 figure, axes = plt.subplots(
-    1, 3, sharex=True, sharey=True, figsize=(9, 4.5)
+    1, 3, sharex=True, sharey=True, figsize=(6, 5)
 )
 for axis, kind in zip(axes, KINDS, strict=True):
     of_kind = rows[rows["kind"] == kind].iloc[order]

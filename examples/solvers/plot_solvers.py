@@ -17,7 +17,11 @@ are not, and here is by how much.
 # let us have no chance in the data. With an intercept and nothing else, the rows of a
 # group matter through the number of ones among them. We compute the probability of each
 # number and take 4,000 groups in just these proportions. An exact method then
-# returns what went in, but for rounding to whole groups.
+# returns what went in, but for rounding to whole groups. (With few rows a group a
+# fit by Laplace's approximation compares itself with quadrature, and warns. Here it
+# may.)
+
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -54,7 +58,10 @@ def estimates(n_rows, intercept, sd):
     for name, solver in SOLVERS.items():
         model = MixedBinomialRegressor(
             "g", trials="trials", solver=solver
-        ).fit(X, y)
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(X, y)
         found[name, "intercept"] = model.intercept_
         found[name, "std"] = model.variance_components_["std"].item()
     return found
@@ -87,7 +94,7 @@ print(table.round(3).to_string())
 
 sizes = [2, 3, 4, 5, 7, 10, 15, 20, 30]
 curves = pd.DataFrame([estimates(n, 0.5, 1.0) for n in sizes], sizes)
-figure, axis = plt.subplots(figsize=(6.5, 4))
+figure, axis = plt.subplots(figsize=(6, 4))
 for name, style in zip(SOLVERS, ["o-", "s-", "^:", ":"], strict=True):
     axis.plot(curves.index, curves[name, "std"], style, ms=4, label=name)
 axis.axhline(1.0, color="gray", lw=0.8, zorder=0)

@@ -33,9 +33,10 @@ share = random.gamma(1.0, size=1500)
 shop = random.choice(1500, size=20_000, p=share / share.sum())
 place = random.normal(size=1500)
 income = place[shop] + random.normal(size=len(shop))
+true_effect = random.normal(size=1500)
 spending = (
     1.5 * np.clip(income, 0.0, None)
-    + random.normal(size=1500)[shop]
+    + true_effect[shop]
     + random.normal(size=len(shop))
 )
 X = pd.DataFrame({"income": income, "shop": shop})
@@ -83,17 +84,32 @@ pd.Series(scores, name="R2 of new rows").round(3)
 # %%
 # What the trees were given
 # -------------------------
-# A shop of few rows has a small effect and a large standard deviation; a shop that
-# has not been seen has none and the largest.
+# What a shop truly adds is known here. The mean of its rows is about shop and
+# customers: shops in rich places look good. The effect has the customers
+# taken out. Of shops with few rows (pale) neither knows much, and the
+# effect says so in its second column, the standard deviation.
 
-table = pd.DataFrame(
-    effects.fit(X_train, y_train).transform(
-        X_train.drop_duplicates("shop")
-    ),
-    columns=effects.get_feature_names_out(),
+shops = X_train.drop_duplicates("shop")
+given = {
+    "target encoder": TargetEncoder(random_state=0)
+    .fit(X_train[["shop"]], y_train)
+    .transform(shops[["shop"]])[:, 0],
+    "effect": effects.fit(X_train, y_train).transform(shops)[:, 0],
+}
+rows = X_train["shop"].value_counts()[shops["shop"]].to_numpy()
+figure, axes = plt.subplots(
+    1, 2, sharey=True, figsize=(6, 3.4), layout="constrained"
 )
-figure, axis = plt.subplots(figsize=(6, 4))
-axis.scatter(table["shop_effect"], table["shop_std"], s=6)
-axis.set(xlabel="effect of the shop", ylabel="its standard deviation")
-figure.tight_layout()
+for axis, (name, values) in zip(axes, given.items(), strict=True):
+    axis.scatter(
+        values,
+        true_effect[shops["shop"]],
+        c=np.log10(rows),
+        cmap="Blues",
+        vmin=-0.7,
+        s=5,
+    )
+    r = np.corrcoef(values, true_effect[shops["shop"]])[0, 1]
+    axis.set(xlabel=name, title=f"correlation {r:.2f}")
+axes[0].set_ylabel("what the shop truly adds")
 plt.show()

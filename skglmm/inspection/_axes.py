@@ -110,7 +110,7 @@ def logarithmic(ax):
         subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
     locator = LogLocator(subs=subs, numticks=8)
     if decades < 0.5:
-        locator = MaxNLocator(5)
+        locator = MaxNLocator(5, steps=[1, 2, 5, 10])
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
