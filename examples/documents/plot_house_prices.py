@@ -113,8 +113,8 @@ rows["truth"] = {
 pd.DataFrame(rows).T.round(3)
 
 # %%
-# Groups take away most of the error of the linear model, and the network most of what
-# is left. The linear models count what they cannot bend to as noise. What remains of
+# Groups take away a good part of the error of the linear model, and the network most
+# of what is left above the noise. The linear models count what they cannot bend to as noise. What remains of
 # the network's residuals above the truth is in part the gaps: where the age is not
 # known, its effect is noise to any model.
 #
@@ -174,7 +174,8 @@ plt.show()
 # ------------
 # The posterior of a coefficient is normal here, and its interval says all.
 # Numbers are in standard deviations of their columns. The last two say where
-# a size or an age was missing: missing at random, they cost nothing.
+# a size or an age was missing: the median of lots, which fills their gaps, is
+# below their mean, and the first of the two makes up for that.
 
 scaled = make_pipeline(fill(), scale(), MixedLinearRegressor("zip"))
 scaled.fit(X[train], y[train])
