@@ -56,7 +56,7 @@ print(
 # pipeline. The last way does not: there the features have seen the targets that the
 # trees are trained on.
 
-trees = HistGradientBoostingRegressor(random_state=0)
+trees = HistGradientBoostingRegressor(max_iter=50, random_state=0)
 keep = ("passthrough", ["income"])
 effects = GroupEffectEncoder("shop", random_state=0)
 encoders = {
