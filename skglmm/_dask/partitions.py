@@ -2,11 +2,13 @@
 
 import sys
 import uuid
+from functools import partial
 
 import numpy as np
 
 # Results that are merged by one task: small, so that few are held at a time.
 _FAN = 4
+_HIDDEN = "__skglmm_"
 
 
 def is_dask(*collections):
@@ -51,18 +53,23 @@ class Partitions:
         self.meta = X._meta_nonempty if self.frames else None
         self.n_columns = X.shape[1]
         self._dtype = None if self.frames else X.dtype
-        self._X = _delayed(X, "X")
-        self._others = {}
+        others = {name: part for name, part in others.items() if part is not None}
         for name, values in others.items():
-            if values is None:
-                continue
             if not _is_one(values):
                 raise TypeError(
                     f"X is a collection of Dask and {name} is a "
                     f"{type(values).__name__}: give a dask series or array with the "
                     f"partitions of X, for example a column of the same dataframe."
                 )
-            parts = _delayed(values, name, None if self.frames else X.chunks[0])
+        self._hidden, self._others = (), {}
+        joined = _joined(X, others) if self.frames and others else None
+        if joined is not None:
+            self._X, self._hidden = joined.to_delayed(), tuple(others)
+            return
+        self._X = _delayed(X, "X", optimized=not others)
+        for name, values in others.items():
+            chunks = None if self.frames else X.chunks[0]
+            parts = _delayed(values, name, chunks, optimized=False)
             if len(parts) != len(self._X):
                 raise ValueError(
                     f"X has {len(self._X)} partitions and {name} has {len(parts)}: "
@@ -93,6 +100,8 @@ class Partitions:
         from dask import delayed
 
         token = _token(what, shared)
+        if self._hidden:
+            function = partial(_apart, function, self._hidden)
         call = delayed(function, pure=False)
         return [
             call(
@@ -111,10 +120,33 @@ class Partitions:
         return [list(parts) for parts in zip(self._X, *others, strict=True)]
 
 
-def _delayed(collection, name, chunks=None):
+def _joined(X, others):
+    """X with series beside it, which are read together; None if they cannot be."""
+    names = list(X.columns)
+    plain = all(isinstance(name, str) for name in names) and X.columns.is_unique
+    if not plain or not all(is_frame(values) for values in others.values()):
+        return None
+    if any(values.npartitions != X.npartitions for values in others.values()):
+        return None
+    try:
+        return X.assign(**{f"{_HIDDEN}{name}": part for name, part in others.items()})
+    except (ValueError, NotImplementedError):
+        # partitions that Dask cannot tell to belong together
+        return None
+
+
+def _apart(function, hidden, at, shared, joined):
+    """Call a function with X and the columns that were put beside it."""
+    width = joined.shape[1] - len(hidden)
+    others = {name: joined.iloc[:, width + k] for k, name in enumerate(hidden)}
+    return function(at, shared, joined.iloc[:, :width], **others)
+
+
+def _delayed(collection, name, chunks=None, optimized=True):
     """Delayed partitions of all columns each."""
     if is_frame(collection):
-        return collection.to_delayed()
+        # reading few columns, Dask may put partitions together
+        return collection.to_delayed(optimize_graph=optimized)
     if collection.ndim == 2 and len(collection.chunks[1]) > 1:
         collection = collection.rechunk({1: -1})
     known = chunks is not None and not np.isnan(sum(chunks))
