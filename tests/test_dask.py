@@ -83,7 +83,7 @@ def assert_same_fit(ours, theirs, tol):
 MODELS = {
     "one": {"groups": ["patient"]},
     "slope": {"groups": BOTH, "random_slopes": SLOPE},
-    "dummies": {"groups": BOTH, "random_slopes": {"patient": ["days", "sex"]}},
+    "dummies": {"groups": BOTH, "random_slopes": {"nurse": ["days", "sex"]}},
     "diagonal": {"groups": BOTH, "random_slopes": SLOPE, "covariance": "diag"},
     "together": {"groups": [("patient", "nurse")]},
     "none": {"groups": [], "fixed_effects": ["days", "sex"]},
@@ -93,15 +93,14 @@ MODELS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The covariance of the effects")
 @pytest.mark.parametrize("name", MODELS)
 def test_a_linear_model_of_partitions_is_that_of_the_table(rows, name):
     X, y = rows
-    model = MixedLinearRegressor(**MODELS[name])
-    ours = bytes_of_fit = MixedLinearRegressor(**MODELS[name]).fit(*collection(X, y))
-    assert_same_fit(ours, model.fit(X, y), 1e-8)
-    assert bytes_of_fit.noise_variance_ == pytest.approx(
-        model.noise_variance_, rel=1e-12
-    )
+    model = MixedLinearRegressor(**MODELS[name]).fit(X, y)
+    ours = MixedLinearRegressor(**MODELS[name]).fit(*collection(X, y))
+    assert_same_fit(ours, model, 1e-8)
+    assert ours.noise_variance_ == pytest.approx(model.noise_variance_, rel=1e-10)
 
 
 def test_columns_whose_sums_lose_digits_are_read_again(rows):
@@ -258,16 +257,11 @@ def test_lazy_answers_of_a_linear_model(rows):
 
 def test_partitions_without_rows(rows):
     X, y = rows
-    lazy, target = collection(X, y)
-    few = lazy["days"] < 3.0
-    some = X["days"] < 3.0
-    lazy, target = lazy[lazy["patient"] < 80], target
     frame = dd.from_pandas(X.assign(y=y), npartitions=7)
-    frame = frame[frame.index < 900]
+    frame = frame.map_partitions(lambda part: part[part.index < 900])
     ours = MixedLinearRegressor(BOTH).fit(frame[list(X.columns)], frame["y"])
     assert_same_fit(ours, MixedLinearRegressor(BOTH).fit(X[:900], y[:900]), 1e-8)
     assert len(ours.predict(frame).compute()) == 900
-    assert few.npartitions and some.any()
 
 
 def test_samples_share_levels_over_partitions(rows):

@@ -6,24 +6,11 @@ from functools import partial
 
 import numpy as np
 
+from skglmm._reading.table import is_dask
+
 # Results that are merged by one task: small, so that few are held at a time.
 _FAN = 4
 _HIDDEN = "__skglmm_"
-
-
-def is_dask(*collections):
-    """Whether any of these is a collection of Dask, which is not imported to tell."""
-    return any(_is_one(part) for part in collections)
-
-
-def _is_one(collection):
-    if "dask" not in sys.modules:
-        return False
-    return any(
-        kind.__module__.partition(".")[0] in ("dask", "dask_expr")
-        and hasattr(collection, "__dask_graph__")
-        for kind in type(collection).__mro__
-    )
 
 
 def is_frame(collection):
@@ -55,7 +42,7 @@ class Partitions:
         self._dtype = None if self.frames else X.dtype
         others = {name: part for name, part in others.items() if part is not None}
         for name, values in others.items():
-            if not _is_one(values):
+            if not is_dask(values):
                 raise TypeError(
                     f"X is a collection of Dask and {name} is a "
                     f"{type(values).__name__}: give a dask series or array with the "
@@ -79,6 +66,22 @@ class Partitions:
 
     def __len__(self):
         return len(self._X)
+
+    def first(self, n):
+        """The first n partitions of X, as Delayed."""
+        return self._X[:n]
+
+    def n_workers(self):
+        """How many tasks run at the same time."""
+        import os
+
+        import dask
+
+        client = _client()
+        if client is not None:
+            return max(sum(client.nthreads().values()), 1)
+        known = dask.config.get("num_workers", None)
+        return known or len(os.sched_getaffinity(0))
 
     def sample(self):
         """A few rows of the right types with no meaning."""

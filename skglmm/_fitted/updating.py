@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from skglmm._dask.partitions import is_dask
 from skglmm._dask.update import NewRows, read_new_rows
 from skglmm._fitted.prediction import root
 from skglmm._fitted.report import sentences, warn
@@ -18,6 +17,7 @@ from skglmm._fitted.state import family_of
 from skglmm._problem.design import Factor, build_design
 from skglmm._problem.problem import Problem
 from skglmm._reading.labels import extend
+from skglmm._reading.table import is_dask
 from skglmm._reading.target import read_weight
 from skglmm._reading.terms import row_values
 
