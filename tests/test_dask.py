@@ -84,12 +84,9 @@ MODELS = {
     "one": {"groups": ["patient"]},
     "slope": {"groups": BOTH, "random_slopes": SLOPE},
     "dummies": {"groups": BOTH, "random_slopes": {"nurse": ["days", "sex"]}},
-    "diagonal": {"groups": BOTH, "random_slopes": SLOPE, "covariance": "diag"},
     "together": {"groups": [("patient", "nurse")]},
     "none": {"groups": [], "fixed_effects": ["days", "sex"]},
     "formula": {"groups": BOTH, "fixed_effects": "days * sex"},
-    "no_intercept": {"groups": BOTH, "fit_intercept": False},
-    "ml": {"groups": BOTH, "random_slopes": SLOPE, "reml": False},
 }
 
 
@@ -365,13 +362,8 @@ def test_what_needs_all_rows_in_memory_is_refused(rows):
     with pytest.raises(ValueError, match="'doctor' is not a column"):
         MixedLinearRegressor("doctor").fit(lazy, target)
     model = MixedLinearRegressor(BOTH).fit(X, y)
-    with pytest.raises(ValueError, match="features"):
+    with pytest.raises(ValueError, match="yet now missing"):
         model.predict(lazy[["days", "sex", "nurse"]])
-
-
-def test_importing_the_package_leaves_dask_alone():
-    code = "import sys, skglmm; assert 'dask' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_plan_of_a_collection(rows):
