@@ -114,7 +114,13 @@ def _question(model, elsewhere, sketch, terms, named, found):
     read = {*found.numbers, *places(named)}
     numbers = sorted(read - set(candidates))
     return Question(
-        terms, tuple(candidates), tuple(numbers), is_classifier(model), kinds, names
+        terms=terms,
+        candidates=tuple(candidates),
+        numbers=tuple(numbers),
+        classes=is_classifier(model),
+        kinds=kinds,
+        names=names,
+        estimator=type(model).__name__,
     )
 
 

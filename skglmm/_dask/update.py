@@ -109,7 +109,8 @@ def _levels(model, elsewhere, terms, slopes):
         names = tuple(elsewhere.meta.columns)
         kinds = tuple(map(kind_of_dtype, elsewhere.meta.dtypes))
     numbers = tuple(at for at in slopes if at < model.n_features_in_)
-    question = Question(terms, (), numbers, False, kinds, names)
+    kind = type(model).__name__
+    question = Question(terms, (), numbers, False, kinds, names, kind)
     tasks = elsewhere.map("levels-of-partition", digest_of, shared(question, "ask"))
     digest = computed(elsewhere, merged("merge-levels", together, tasks))[0]
     found, messages = [], []

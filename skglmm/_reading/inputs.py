@@ -237,12 +237,13 @@ class Wanted:
 
 def wanted(table, terms, named, listed, part, missing) -> Wanted:
     """What the columns of a table are read as."""
-    formula, as_categories = None, frozenset()
+    formula = None
+    as_categories: frozenset[int] = frozenset()
     if isinstance(listed, Formula) and listed.text in (table.names or ()):
         listed = [listed.text]
     if isinstance(listed, Formula):
-        formula, as_categories = listed.read(table)
-        listed = list(formula.columns)
+        formula, found = listed.read(table)
+        as_categories, listed = frozenset(found), list(formula.columns)
         _check_formula(formula, as_categories, table, terms, missing)
     fixed = fixed_positions(table, terms, named, listed)
     coded = part is None or not part.takes_text
