@@ -11,6 +11,8 @@ from skglmm._reading.table import is_dask
 # Results that are merged by one task: small, so that few are held at a time.
 _FAN = 4
 _HIDDEN = "__skglmm_"
+# Partitions that one task takes in turn, and tasks that there should be before.
+_IN_TURN, _FEW = 4, 16
 
 
 def is_frame(collection):
@@ -117,6 +119,28 @@ class Partitions:
             for i, part in enumerate(self._X)
         ]
 
+    def map_in_turn(self, what, function, shared):
+        """Tasks (Delayed), one for a few partitions that are taken in turn.
+
+        What the partitions before have given is handed over as ``into``. How many there
+        are depends on the number of partitions alone.
+        """
+        from dask import delayed
+
+        token, n = _token(what, shared), len(self)
+        call = delayed(partial(_in_turn, function, self._hidden), pure=False)
+        size = max(1, min(_IN_TURN, n // _FEW))
+        return [
+            call(
+                at,
+                shared,
+                self._X[at : at + size],
+                {name: parts[at : at + size] for name, parts in self._others.items()},
+                dask_key_name=f"{what}-{token}-{at}",
+            )
+            for at in range(0, n, size)
+        ]
+
     def touched(self):
         """The partitions as Delayed, to find one that cannot be read."""
         others = self._others.values()
@@ -138,11 +162,22 @@ def _joined(X, others):
         return None
 
 
-def _apart(function, hidden, at, shared, joined):
+def _apart(function, hidden, at, shared, joined, **more):
     """Call a function with X and the columns that were put beside it."""
     width = joined.shape[1] - len(hidden)
-    others = {name: joined.iloc[:, width + k] for k, name in enumerate(hidden)}
+    others = more | {name: joined.iloc[:, width + k] for k, name in enumerate(hidden)}
     return function(at, shared, joined.iloc[:, :width], **others)
+
+
+def _in_turn(function, hidden, start, shared, parts, others):
+    """Call a function for one partition after the other."""
+    into, names = None, list(others)
+    call = partial(_apart, function, hidden) if hidden else function
+    rows = zip(parts, *others.values(), strict=True)
+    for at, (part, *beside) in enumerate(rows, start=start):
+        more = dict(zip(names, beside, strict=True))
+        into = call(at, shared, part, into=into, **more)
+    return into
 
 
 def _delayed(collection, name, chunks=None, optimized=True):

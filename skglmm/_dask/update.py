@@ -74,7 +74,7 @@ def read_new_rows(model, X, y, sample_weight):
         centre = np.array([*(means.get(at, 0.0) for at in slopes), 0.0])
         layout = Layout(tuple(map(len, levels)), centre, tuple(range(len(slopes))))
         both = shared((known, layout), "reading")
-        tasks = elsewhere.map("sums-of-partition", _sums, both)
+        tasks = elsewhere.map_in_turn("sums-of-partitions", _sums, both)
         merge = _Merge(layout.n_places)
         sums = computed(elsewhere, merged("merge-sums", merge, tasks))[0]
         codes, values, weight = few_rows(layout, sums)
@@ -152,11 +152,11 @@ def _read(at, known, X, *, y, weight=None):
         return Rows(codes, matrix, rows.y, rows.weight, special, said)
 
 
-def _sums(at, known, X, *, y, weight=None):
-    """Sums of one partition, the target less its offset."""
+def _sums(at, known, X, *, y, weight=None, into=None):
+    """Sums of one partition and those before it, the target less its offset."""
     known, layout = known
     rows = _read(at, known, X, y=y, weight=weight)
-    return reduced(layout, replace(rows, special={}), rows.special["offset"])
+    return reduced(layout, replace(rows, special={}), rows.special["offset"], into)
 
 
 def _joined(parts, n_terms):

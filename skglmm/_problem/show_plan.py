@@ -50,12 +50,7 @@ def show_plan(
     """
     if is_dask(X):
         return plan_of(estimator, X)
-    table = Table(X)
-    terms, labels = estimator._terms_and_labels(table, groups)
-    terms = _with_dummies(terms, table)
-    pairs = zip(terms, labels, strict=True)
-    encoded = [encode(parts, term.name, names) for term, (parts, names) in pairs]
-    factors = factors_of(terms, encoded)
+    terms, factors = _factors(estimator, X, groups)
     if not factors:
         return "no random effects"
     family = estimator._distribution()
@@ -97,6 +92,16 @@ def show_plan(
             f"{plan.n_heavy:,} levels as dense rows",
         ]
     return "\n".join([*lines, f"one evaluation: {_duration(plan.seconds)}"])
+
+
+def _factors(estimator, X, groups):
+    """Terms with slopes on dummies, and the factors of a design."""
+    table = Table(X)
+    terms, labels = estimator._terms_and_labels(table, groups)
+    terms = _with_dummies(terms, table)
+    pairs = zip(terms, labels, strict=True)
+    encoded = [encode(parts, term.name, names) for term, (parts, names) in pairs]
+    return terms, factors_of(terms, encoded)
 
 
 def _duration(seconds):
