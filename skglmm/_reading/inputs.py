@@ -22,6 +22,8 @@ from skglmm._reading.terms import Term
 
 # Values of columns whose squares, and those of their reciprocals, doubles hold.
 _LEAST_COLUMN = 1e-145
+# Columns below which each is looked at by itself.
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -361,9 +363,12 @@ def advice_on_gaps(part) -> str:
 
 def _check_sizes(columns, names):
     """Refuse columns whose squares no double holds."""
-    if not len(columns):
+    if not columns.size:
         return
-    sizes = np.fmax(np.fmax.reduce(columns), -np.fmin.reduce(columns))
+    # rows of few columns are slow to reduce together
+    parts = columns.T if columns.shape[1] <= _FEW else (columns,)
+    most = np.hstack([np.fmax.reduce(part) for part in parts])
+    sizes = np.fmax(most, -np.hstack([np.fmin.reduce(part) for part in parts]))
     wrong = (sizes > 1.0 / _LEAST_COLUMN) | ((sizes > 0.0) & (sizes < _LEAST_COLUMN))
     if wrong.any():
         at = int(np.argmax(wrong))
