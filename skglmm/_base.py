@@ -14,7 +14,6 @@ from sklearn.utils import check_random_state
 
 from skglmm._covariances import NAMES
 from skglmm._dask.inputs import read_partitions
-from skglmm._dask.partitions import is_dask
 from skglmm._families import FAMILIES
 from skglmm._fitted.attributes import (
     attributes,
@@ -42,7 +41,7 @@ from skglmm._progress import CallbackSupportMixin, Progress, with_callbacks
 from skglmm._reading.features import store_features
 from skglmm._reading.formula import written
 from skglmm._reading.inputs import read
-from skglmm._reading.table import Table
+from skglmm._reading.table import Table, is_dask
 from skglmm._reading.target import read_numbers, read_weight
 from skglmm._reading.terms import (
     resolve_metadata_terms,

@@ -39,6 +39,7 @@ def run_python(code, *args):
 def test_importing_the_package_does_not_import_tensorflow():
     _, loaded = run_python(
         "import skglmm, skglmm.datasets, skglmm.solvers\n"
+        "assert not {'dask', 'pyarrow'} & set(sys.modules)\n"
         "skglmm.datasets.load_sleepstudy()\n"
         "repr(skglmm.MixedLinearRegressor('g'))"
     )

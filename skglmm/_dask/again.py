@@ -27,7 +27,7 @@ class Again:
 
     def _pass(self, what, function, merge, *more):
         both = shared((self.reading, self.layout, *more), "reading")
-        tasks = self.elsewhere.map(f"{what}-of-partition", function, both)
+        tasks = self.elsewhere.map_in_turn(f"{what}-of-partitions", function, both)
         return computed(self.elsewhere, merged(f"merge-{what}", merge, tasks))[0]
 
     def sums(self):
@@ -85,22 +85,23 @@ class Again:
         return values, sums.gram, places, centre
 
 
-def sums_of(at, known, X, *, y, weight=None):
-    """Sums of one partition."""
+def sums_of(at, known, X, *, y, weight=None, into=None):
+    """Sums of one partition, and of those before it."""
     reading, layout = known
     rows = reading.rows(at, X, y, weight)
-    return reduced(layout, rows, row_offset(rows.special))
+    return reduced(layout, rows, row_offset(rows.special), into)
 
 
-def root_of(at, known, X, *, y, weight=None):
-    """Triangular root of one partition."""
+def root_of(at, known, X, *, y, weight=None, into=None):
+    """Triangular root of one partition, and of those before it."""
     reading, layout = known
     rows = reading.rows(at, X, y, weight)
     values = np.column_stack(
         [np.ones(len(rows.y)), rows.matrix - layout.centre[:-1], _target(rows)]
     )
     values[:, -1] -= layout.centre[-1]
-    return np.linalg.qr(np.sqrt(rows.weight)[:, None] * values, mode="r")
+    values *= np.sqrt(rows.weight)[:, None]
+    return stacked([values] if into is None else [into, values])
 
 
 def stacked(roots):
@@ -108,14 +109,14 @@ def stacked(roots):
     return np.linalg.qr(np.vstack(roots), mode="r")
 
 
-def coded_of(at, known, X, *, y, weight=None):
-    """Sums of coded columns of one partition."""
+def coded_of(at, known, X, *, y, weight=None, into=None):
+    """Sums of coded columns of one partition, and of those before it."""
     reading, layout, (slopes, columns) = known
     rows = reading.rows(at, X, y, weight)
     fixed = (rows.matrix[:, : len(columns.mean)] - columns.mean) @ columns.make
     target = _target(rows) / columns.unit - columns.level - fixed @ columns.fit
     matrix = np.hstack([rows.matrix[:, list(slopes)], fixed])
-    return reduced(layout, replace(rows, matrix=matrix, y=target))
+    return reduced(layout, replace(rows, matrix=matrix, y=target), None, into)
 
 
 def _target(rows):

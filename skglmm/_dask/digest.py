@@ -9,6 +9,7 @@ import pandas as pd
 from skglmm._dask.partitions import naming
 from skglmm._reading.labels import distinct, encode
 from skglmm._reading.table import Table
+from skglmm._reading.target import read_numbers
 from skglmm._reading.terms import term_labels
 from skglmm._reading.values import kind_of_dtype
 
@@ -59,6 +60,8 @@ class Question:
     kinds : tuple of str
         Of the columns, which every partition has to have.
     names : tuple of str or None
+    estimator : str
+        For messages.
     """
 
     terms: tuple
@@ -67,6 +70,7 @@ class Question:
     classes: bool
     kinds: tuple
     names: tuple | None
+    estimator: str
 
     def table(self, X, min_rows=0):
         """Rows of a partition as a table, if its columns are those of the others."""
@@ -105,6 +109,8 @@ def digest_of(at, question, X, *, y, weight=None):
             values["y"] = _values(y)
         else:
             total = float(np.sum(np.asarray(y, dtype=float))) if _plain(y) else 0.0
+            if not np.isfinite(total):
+                read_numbers(y, len(X), question.estimator)
         sums = [table.numeric([place])[:, 0].sum() for place in question.numbers]
         head = X[:2] if isinstance(X, np.ndarray) else X.iloc[:2]
         return Digest((len(X),), head, tuple(labels), values, np.array([*sums, total]))

@@ -52,7 +52,7 @@ def read_partitions(model, X, y, sample_weight, groups, part, progress):
     table : Table
         Of some rows, with the columns of X.
     """
-    _refuse(model, groups, part)
+    _refuse(model, y, groups, part)
     elsewhere = Partitions(X, y=y, weight=sample_weight)
     sketch = Table(elsewhere.sample())
     terms, _ = model._terms_and_labels(sketch, None)
@@ -74,8 +74,12 @@ def read_partitions(model, X, y, sample_weight, groups, part, progress):
     return _inputs(reading, fixed, messages, rows, listed, question.terms), table
 
 
-def _refuse(model, groups, part):
+def _refuse(model, y, groups, part):
     """Refuse what needs rows together."""
+    if y is None:
+        raise ValueError(
+            f"{type(model).__name__} requires y to be passed, but the target y is None."
+        )
     if groups is not None:
         raise ValueError(
             "groups= is not read from collections of Dask: put the labels into X and "
@@ -114,7 +118,13 @@ def _question(model, elsewhere, sketch, terms, named, found):
     read = {*found.numbers, *places(named)}
     numbers = sorted(read - set(candidates))
     return Question(
-        terms, tuple(candidates), tuple(numbers), is_classifier(model), kinds, names
+        terms=terms,
+        candidates=tuple(candidates),
+        numbers=tuple(numbers),
+        classes=is_classifier(model),
+        kinds=kinds,
+        names=names,
+        estimator=type(model).__name__,
     )
 
 

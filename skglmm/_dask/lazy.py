@@ -10,9 +10,9 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skglmm._dask.inputs import first_table
 from skglmm._dask.partitions import Partitions, is_dask, naming, shared
 from skglmm._reading.features import arranged, check_features
+from skglmm._reading.table import Table
 from skglmm._reading.words import plain
 
 
@@ -175,12 +175,13 @@ def known_columns(model, X, level="conditional"):
     names = list(getattr(X, "columns", ()))
     if known and known != names and set(known) <= set(names):
         return X[known]
-    fitted, table = getattr(model, "_fitted", None), first_table(X)
+    sketch = Partitions(X).sample()
+    fitted, table = getattr(model, "_fitted", None), Table(sketch)
     if fitted is None:
-        check_features(model, X, table)
+        check_features(model, sketch, table)
     else:
         needed = fitted.needed(model.n_features_in_, level)
-        arranged(model, X, table, needed, fitted.by_name)
+        arranged(model, sketch, table, needed, fitted.by_name)
     return X
 
 

@@ -2,26 +2,17 @@
 
 import sys
 import uuid
+from functools import partial
 
 import numpy as np
 
+from skglmm._reading.table import is_dask
+
 # Results that are merged by one task: small, so that few are held at a time.
 _FAN = 4
-
-
-def is_dask(*collections):
-    """Whether any of these is a collection of Dask, which is not imported to tell."""
-    return any(_is_one(part) for part in collections)
-
-
-def _is_one(collection):
-    if "dask" not in sys.modules:
-        return False
-    return any(
-        kind.__module__.partition(".")[0] in ("dask", "dask_expr")
-        and hasattr(collection, "__dask_graph__")
-        for kind in type(collection).__mro__
-    )
+_HIDDEN = "__skglmm_"
+# Partitions that one task takes in turn, and tasks that there should be before.
+_IN_TURN, _FEW = 4, 16
 
 
 def is_frame(collection):
@@ -51,18 +42,23 @@ class Partitions:
         self.meta = X._meta_nonempty if self.frames else None
         self.n_columns = X.shape[1]
         self._dtype = None if self.frames else X.dtype
-        self._X = _delayed(X, "X")
-        self._others = {}
+        others = {name: part for name, part in others.items() if part is not None}
         for name, values in others.items():
-            if values is None:
-                continue
-            if not _is_one(values):
+            if not is_dask(values):
                 raise TypeError(
                     f"X is a collection of Dask and {name} is a "
                     f"{type(values).__name__}: give a dask series or array with the "
                     f"partitions of X, for example a column of the same dataframe."
                 )
-            parts = _delayed(values, name, None if self.frames else X.chunks[0])
+        self._hidden, self._others = (), {}
+        joined = _joined(X, others) if self.frames and others else None
+        if joined is not None:
+            self._X, self._hidden = joined.to_delayed(), tuple(others)
+            return
+        self._X = _delayed(X, "X", optimized=not others)
+        for name, values in others.items():
+            chunks = None if self.frames else X.chunks[0]
+            parts = _delayed(values, name, chunks, optimized=False)
             if len(parts) != len(self._X):
                 raise ValueError(
                     f"X has {len(self._X)} partitions and {name} has {len(parts)}: "
@@ -72,6 +68,22 @@ class Partitions:
 
     def __len__(self):
         return len(self._X)
+
+    def first(self, n):
+        """The first n partitions of X, as Delayed."""
+        return self._X[:n]
+
+    def n_workers(self):
+        """How many tasks run at the same time."""
+        import os
+
+        import dask
+
+        client = _client()
+        if client is not None:
+            return max(sum(client.nthreads().values()), 1)
+        known = dask.config.get("num_workers", None)
+        return known or len(os.sched_getaffinity(0))
 
     def sample(self):
         """A few rows of the right types with no meaning."""
@@ -93,6 +105,8 @@ class Partitions:
         from dask import delayed
 
         token = _token(what, shared)
+        if self._hidden:
+            function = partial(_apart, function, self._hidden)
         call = delayed(function, pure=False)
         return [
             call(
@@ -105,16 +119,72 @@ class Partitions:
             for i, part in enumerate(self._X)
         ]
 
+    def map_in_turn(self, what, function, shared):
+        """Tasks (Delayed), one for a few partitions that are taken in turn.
+
+        What the partitions before have given is handed over as ``into``. How many there
+        are depends on the number of partitions alone.
+        """
+        from dask import delayed
+
+        token, n = _token(what, shared), len(self)
+        call = delayed(partial(_in_turn, function, self._hidden), pure=False)
+        size = max(1, min(_IN_TURN, n // _FEW))
+        return [
+            call(
+                at,
+                shared,
+                self._X[at : at + size],
+                {name: parts[at : at + size] for name, parts in self._others.items()},
+                dask_key_name=f"{what}-{token}-{at}",
+            )
+            for at in range(0, n, size)
+        ]
+
     def touched(self):
         """The partitions as Delayed, to find one that cannot be read."""
         others = self._others.values()
         return [list(parts) for parts in zip(self._X, *others, strict=True)]
 
 
-def _delayed(collection, name, chunks=None):
+def _joined(X, others):
+    """X with series beside it, which are read together; None if they cannot be."""
+    names = list(X.columns)
+    plain = all(isinstance(name, str) for name in names) and X.columns.is_unique
+    if not plain or not all(is_frame(values) for values in others.values()):
+        return None
+    if any(values.npartitions != X.npartitions for values in others.values()):
+        return None
+    try:
+        return X.assign(**{f"{_HIDDEN}{name}": part for name, part in others.items()})
+    except (ValueError, NotImplementedError):
+        # partitions that Dask cannot tell to belong together
+        return None
+
+
+def _apart(function, hidden, at, shared, joined, **more):
+    """Call a function with X and the columns that were put beside it."""
+    width = joined.shape[1] - len(hidden)
+    others = more | {name: joined.iloc[:, width + k] for k, name in enumerate(hidden)}
+    return function(at, shared, joined.iloc[:, :width], **others)
+
+
+def _in_turn(function, hidden, start, shared, parts, others):
+    """Call a function for one partition after the other."""
+    into, names = None, list(others)
+    call = partial(_apart, function, hidden) if hidden else function
+    rows = zip(parts, *others.values(), strict=True)
+    for at, (part, *beside) in enumerate(rows, start=start):
+        more = dict(zip(names, beside, strict=True))
+        into = call(at, shared, part, into=into, **more)
+    return into
+
+
+def _delayed(collection, name, chunks=None, optimized=True):
     """Delayed partitions of all columns each."""
     if is_frame(collection):
-        return collection.to_delayed()
+        # reading few columns, Dask may put partitions together
+        return collection.to_delayed(optimize_graph=optimized)
     if collection.ndim == 2 and len(collection.chunks[1]) > 1:
         collection = collection.rechunk({1: -1})
     known = chunks is not None and not np.isnan(sum(chunks))

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 # Share of a combination's mean square below which a column does not vary in it.
 _NOTHING = 1e-14
 # Combinations, and these a row, up to which there is a place for each that may be.
 _PLACES, _EACH = 1 << 16, 4
-_BLOCK = 1 << 14
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Sums:
     ----------
     keys : ndarray of shape (n_keys,), int64, or None
         Combinations in ascending order; None for all that may be.
-    table : ndarray of shape (n_keys, 1 + c + n_pairs)
+    table : ndarray of shape (1 + c + n_pairs, n_keys)
         Weights, columns and products of `Layout.pairs`.
     gram : ndarray of shape (1 + c, 1 + c)
         Products of one and all columns, of all rows.
@@ -107,7 +106,7 @@ class Sums:
     said: tuple
 
 
-def reduced(layout, rows, offset=None):
+def reduced(layout, rows, offset=None, into=None):
     """Sums of coded rows.
 
     Parameters
@@ -116,34 +115,46 @@ def reduced(layout, rows, offset=None):
     rows : Rows
     offset : ndarray of shape (n_rows,), default=None
         Taken off the target.
+    into : Sums, default=None
+        Sums of rows before these, which are added to and not to be used any more.
 
     Returns
     -------
     sums : Sums
     """
-    n, c = len(rows.y), len(layout.centre)
+    n, c, pairs = len(rows.y), len(layout.centre), list(layout.pairs())
     place, keys = layout.keys(rows.codes, n), None
     n_keys = layout.n_places
     if n_keys > max(_EACH * n, _PLACES):
         place, keys = pd.factorize(place, sort=True)
         n_keys = len(keys)
+    dense = keys is None and into is not None and into.keys is None
+    table = into.table if dense else np.zeros((1 + c + len(pairs), n_keys))
     target = rows.y if offset is None else rows.y - offset
-    pairs = list(layout.pairs())
-    columns = np.empty((n, 1 + c + len(pairs)))
     gram, alike = np.zeros((1 + c, 1 + c)), bool(np.all(rows.weight == 1.0))
     for at in range(0, n, _BLOCK):
         some = slice(at, at + _BLOCK)
-        block = columns[some]
-        block[:, 0] = 1.0
-        np.subtract(rows.matrix[some], layout.centre[:-1], out=block[:, 1:c])
-        np.subtract(target[some], layout.centre[-1], out=block[:, c])
-        for k, (s, d) in enumerate(pairs):
-            np.multiply(block[:, 1 + s], block[:, 1 + d], out=block[:, 1 + c + k])
-        dense = block[:, : 1 + c]
-        gram += dense.T @ (dense if alike else rows.weight[some, None] * dense)
-    ends = np.arange(n + 1, dtype=np.int64 if n >= 2**31 - 1 else np.int32)
-    by_row = sparse.csc_array((rows.weight, place, ends), shape=(n_keys, n))
-    return Sums(keys, by_row @ columns, gram, n, rows.said)
+        weight = rows.weight[some]
+        block = np.empty((1 + c, len(weight)))
+        block[0] = 1.0
+        for k in range(c - 1):
+            np.subtract(rows.matrix[some, k], layout.centre[k], out=block[1 + k])
+        np.subtract(target[some], layout.centre[-1], out=block[c])
+        weighted = block if alike else block * weight
+        gram += block @ weighted.T
+        # a place may be there twice; in place, because new memory is slow to get
+        here = place[some].astype(np.intp)
+        for k in range(1 + c):
+            np.add.at(table[k], here, weighted[k])
+        for k, (s, d) in enumerate(pairs, start=1 + c):
+            np.add.at(table[k], here, block[1 + s] * weighted[1 + d])
+    own = Sums(keys, table, gram, n, rows.said)
+    if into is None:
+        return own
+    if dense:
+        said = tuple(dict.fromkeys(into.said + own.said))
+        return Sums(None, table, into.gram + gram, into.n_rows + n, said)
+    return added([into, own], layout.n_places)
 
 
 def added(parts, n_places):
@@ -168,12 +179,12 @@ def added(parts, n_places):
     if whole:
         keys, places = None, sparse_keys
     places = iter(places)
-    table = np.zeros((n_places if keys is None else len(keys), table.shape[1]))
+    table = np.zeros((len(table), n_places if keys is None else len(keys)))
     for part in parts:
         if part.keys is None:
             table += part.table
         else:
-            table[next(places)] += part.table
+            table[:, next(places)] += part.table
     return Sums(keys, table, gram, n_rows, said)
 
 
@@ -193,14 +204,14 @@ def few_rows(layout, sums):
     weight : ndarray of shape (n_few,)
     """
     c, k = len(layout.centre), 1 + len(layout.slopes)
-    there = sums.table[:, 0] > 0.0
-    table = sums.table[there]
+    there = sums.table[0] > 0.0
+    table = sums.table if there.all() else sums.table[:, there]
     keys = np.flatnonzero(there) if sums.keys is None else sums.keys[there]
-    weight = table[:, 0].copy()
-    mean = table[:, 1 : 1 + c] / weight[:, None]
+    weight = table[0].copy()
+    mean = (table[1 : 1 + c] / weight).T
     square = {}
     for at, (s, d) in enumerate(layout.pairs()):
-        square[s, d] = square[d, s] = table[:, 1 + c + at] / weight
+        square[s, d] = square[d, s] = table[1 + c + at] / weight
     loadings, varies = _loadings(layout.slopes, mean, square)
     turn = _turn(k)
     out = (

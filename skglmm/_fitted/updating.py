@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -10,12 +10,14 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from skglmm._dask.update import NewRows, read_new_rows
 from skglmm._fitted.prediction import root
 from skglmm._fitted.report import sentences, warn
 from skglmm._fitted.state import family_of
 from skglmm._problem.design import Factor, build_design
 from skglmm._problem.problem import Problem
 from skglmm._reading.labels import extend
+from skglmm._reading.table import is_dask
 from skglmm._reading.target import read_weight
 from skglmm._reading.terms import row_values
 
@@ -97,6 +99,24 @@ class UpdateMixin:
         return self._updated(X, y, sample_weight, groups)
 
     def _updated(self, X, y, sample_weight, groups):
+        if is_dask(X):
+            rows = read_new_rows(self, X, y, sample_weight)
+        else:
+            rows = self._new_rows(X, y, sample_weight, groups)
+            rows = self._met_rows(rows, self._table(X), groups)
+        if rows.messages:
+            warn(sentences(rows.messages))
+        met = [
+            _Met(term.name, codes, levels, place, *self._priors(term.name, place), z)
+            for term, codes, (levels, place), z in zip(
+                self._fitted.terms, rows.codes, rows.found, rows.z, strict=True
+            )
+        ]
+        found = self._condition(met, rows.y, rows.offset, rows.weight, rows.trials)
+        return self._with_effects(met, found)
+
+    def _new_rows(self, X, y, sample_weight, groups):
+        """New rows as numbers, but for their levels."""
         table = self._table(X)
         y = self._read_target(y, table.n_rows, fitted=True).values
         weight = np.ones(len(y))
@@ -107,25 +127,22 @@ class UpdateMixin:
         weight = weight * special.get("precision", 1.0)
         trials = special.get("trials")
         messages = family_of(self).check(y, trials, np.arange(len(y)))
-        met = self._meet(table, labels, messages)
-        if messages:
-            warn(sentences(messages))
         offset = at_population.mean() + self._part_of_levels(table, labels)
-        found = self._condition(met, y, offset, weight, trials)
-        return self._with_effects(met, found)
+        return NewRows([], [], [], y, offset, weight, trials, messages)
 
-    def _meet(self, table, labels, messages):
-        """Levels of each factor in new rows; what is doubtful joins the messages."""
-        met = []
+    def _met_rows(self, rows, table, groups):
+        """The rows with their levels; what is doubtful joins the messages."""
+        labels = self._labels_to_predict(table, groups)
+        codes, found, values, messages = [], [], [], list(rows.messages)
         for term, columns in zip(self._fitted.terms, labels, strict=True):
             known, doubts = self.random_effects_[term.name].index, []
-            codes, levels, place = extend(known, columns, term.name, doubts)
+            of_rows, levels, place = extend(known, columns, term.name, doubts)
             messages += [f"the factor {term.name!r}: {doubt}" for doubt in doubts]
-            mean, half = self._priors(term.name, place)
             z = row_values(term, lambda at: table.numeric([at])[:, 0], table.n_rows)
-            z = np.ones((table.n_rows, 1)) if z is None else z
-            met.append(_Met(term.name, codes, levels, place, mean, half, z))
-        return met
+            codes.append(of_rows)
+            found.append((levels, place))
+            values.append(np.ones((table.n_rows, 1)) if z is None else z)
+        return replace(rows, codes=codes, found=found, z=values, messages=messages)
 
     def _priors(self, name, place):
         """Means (J, q) and roots (J, q, q) of what is known of levels."""

@@ -22,6 +22,8 @@ from skglmm._reading.terms import Term
 
 # Values of columns whose squares, and those of their reciprocals, doubles hold.
 _LEAST_COLUMN = 1e-145
+# Columns below which each is looked at by itself.
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -237,12 +239,13 @@ class Wanted:
 
 def wanted(table, terms, named, listed, part, missing) -> Wanted:
     """What the columns of a table are read as."""
-    formula, as_categories = None, frozenset()
+    formula = None
+    as_categories: frozenset[int] = frozenset()
     if isinstance(listed, Formula) and listed.text in (table.names or ()):
         listed = [listed.text]
     if isinstance(listed, Formula):
-        formula, as_categories = listed.read(table)
-        listed = list(formula.columns)
+        formula, found = listed.read(table)
+        as_categories, listed = frozenset(found), list(formula.columns)
         _check_formula(formula, as_categories, table, terms, missing)
     fixed = fixed_positions(table, terms, named, listed)
     coded = part is None or not part.takes_text
@@ -360,9 +363,12 @@ def advice_on_gaps(part) -> str:
 
 def _check_sizes(columns, names):
     """Refuse columns whose squares no double holds."""
-    if not len(columns):
+    if not columns.size:
         return
-    sizes = np.fmax(np.fmax.reduce(columns), -np.fmin.reduce(columns))
+    # rows of few columns are slow to reduce together
+    parts = columns.T if columns.shape[1] <= _FEW else (columns,)
+    most = np.hstack([np.fmax.reduce(part) for part in parts])
+    sizes = np.fmax(most, -np.hstack([np.fmin.reduce(part) for part in parts]))
     wrong = (sizes > 1.0 / _LEAST_COLUMN) | ((sizes > 0.0) & (sizes < _LEAST_COLUMN))
     if wrong.any():
         at = int(np.argmax(wrong))

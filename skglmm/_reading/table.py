@@ -2,6 +2,7 @@
 
 import copy
 import numbers
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,18 @@ from skglmm._reading.words import did_you_mean, listing
 _MAX_LISTED = 10
 # Whole numbers from here on may be no floating point numbers.
 _WHOLE = 2.0**53
+
+
+def is_dask(*collections: Any) -> bool:
+    """Whether any of these is a collection of Dask, which is not imported to tell."""
+    return "dask" in sys.modules and any(map(_is_dask, collections))
+
+
+def _is_dask(collection: Any) -> bool:
+    return hasattr(type(collection), "__dask_graph__") and any(
+        kind.__module__.partition(".")[0] in ("dask", "dask_expr")
+        for kind in type(collection).__mro__
+    )
 
 
 class Dummy(NamedTuple):
@@ -90,6 +103,11 @@ class Table:
 
     def __init__(self, X: Any, *, min_rows: int = 1) -> None:
         frame = X
+        if is_dask(X):
+            raise TypeError(
+                f"X is a collection of Dask ({type(X).__name__}), and this reads all "
+                "rows together: give X.compute(), or some of its rows."
+            )
         if not isinstance(X, pd.DataFrame):
             frame = nw.from_native(X, pass_through=True)
         if isinstance(frame, nw.LazyFrame):
