@@ -28,6 +28,8 @@ _ROUNDING = 1e-12
 _NOTHING = 1e-15
 _MODE = 1e-8
 _TINY = 1e-100
+# Least share of a majorant that a step takes for the curvature of a row.
+_STEEP = 0.25
 _INFINITY = np.float64("inf")
 
 
@@ -55,6 +57,11 @@ class Inner:
         """The family's likelihood, at the parameters of its own that rows come with."""
         return self.family.likelihood().given(data["parameters"])
 
+    @property
+    def is_concave(self):
+        """Whether weights are positive, so that steps may be Newton's."""
+        return self.family.likelihood().is_concave
+
     # ------------------------------------------------------------------ pieces
 
     def eta(self, data, coef, effects):
@@ -73,6 +80,20 @@ class Inner:
             score, weight, _ = likelihood.derivatives(y, trials, eta)
             parts = likelihood.log_density(y, trials, eta), score, weight
         return tuple(w * part for part in parts)
+
+    def steep(self, data, eta, weight):
+        """Positive weights for steps: a majorant's where the true ones are not.
+
+        Parameters
+        ----------
+        eta, weight : tensors of shape (n,)
+            Linear predictor, and what `terms` gives there.
+        """
+        if self.is_concave:
+            return weight
+        likelihood = self.likelihood(data)
+        major = data["weight"] * likelihood.majorant(data["y"], data["trials"], eta)
+        return tf.where(weight > 0.0, tf.maximum(weight, _STEEP * major), major)
 
     def solve(self, index, data, factors, weight, response):
         """Kernel at given row weights, for columns W X and a weighted response."""
@@ -230,7 +251,7 @@ class Inner:
             "spherical": start["spherical"],
             "eta": start["eta"],
             "variance": start["variance"],
-            "used": weight,
+            "used": self.steep(data, start["eta"], weight),
             "weight": weight,
             "score": score,
             "to_coef": start["coef"],
@@ -245,6 +266,8 @@ class Inner:
             "penalty": tf.zeros([], FLOAT),
             "slack": tf.zeros([], FLOAT),
         }
+        if not self.is_concave:
+            first["steep"] = first["used"]
         if self.spread:
             blank = tuple(tf.zeros([q, q, n_levels[r]], FLOAT) for r, q in sizes)
             first |= {"posterior": blank, "information": blank}
@@ -254,8 +277,10 @@ class Inner:
         """The state after a step, which is shortened if the objective has risen."""
         fresh = s["step"] >= 1.0
         used = s["used"] + s["step"] * (s["weight"] - s["used"])
+        pace = used if self.is_concave else s["steep"]
         response = self._response(data, s)
-        newton = self.newton(index, data, factors, used, response, s, tol)
+        newton = self.newton(index, data, factors, pace, response, s, tol)
+        newton |= self._true_parts(index, data, factors, used, response)
         goal = {
             "to_coef": tf.where(fresh, newton["coef"], s["to_coef"]),
             "to_spherical": tuple(
@@ -272,7 +297,7 @@ class Inner:
         step = tf.where(took, tf.ones([], FLOAT), 0.5 * s["step"])
         change = s["value"] - new["value"]
         kept = tf.cond(took, lambda: new, lambda: {name: s[name] for name in new})
-        slack = self._left_over(s, new) + newton["left"]
+        slack = self._left_over(s, new, pace) + newton["left"]
         done = took & fresh & (slack < tol)
         still = tf.abs(change) < _NOTHING * (1.0 + tf.abs(new["value"]))
         done |= took & still & (slack >= 0.5 * s["slack"])
@@ -280,12 +305,20 @@ class Inner:
         after = {"step": step, "slack": slack, "n": s["n"] + 1, "done": done}
         return kept | goal | after | {"memory": newton["memory"]}
 
+    def _true_parts(self, index, data, factors, used, response):
+        """What `newton` says of curvature, at weights that are none of a majorant's."""
+        if self.is_concave or not self.spread:
+            return {}
+        state, _, _, _, left, _ = self.solve(index, data, factors, used, response)
+        return left | {"state": state}
+
     def _response(self, data, s):
         """Weights times linear predictor plus score, for `newton`."""
         linear = s["eta"] - data["offset"]
         if not self.joint:
             linear -= tf.linalg.matvec(data["X"], s["coef"])
-        return s["weight"] * linear + s["score"]
+        weight = s["weight"] if self.is_concave else s["steep"]
+        return weight * linear + s["score"]
 
     def _evaluate(self, index, data, factors, nodes, s, state):
         """The objective at ``coef`` and ``spherical``, and what it is made of.
@@ -321,6 +354,8 @@ class Inner:
         density, score, weight = self.terms(data, eta, variance, nodes)
         value -= 2.0 * tf.reduce_sum(density)
         value = tf.where(tf.math.is_finite(value), value, _INFINITY)
+        if not self.is_concave:
+            new["steep"] = self.steep(data, eta, weight)
         return new | {
             "value": value,
             "variance": variance,
@@ -328,20 +363,19 @@ class Inner:
             "score": score,
         }
 
-    def _left_over(self, old, new):
+    def _left_over(self, old, new, pace):
         """Upper bound of what the next full step could gain, after a full step.
 
         With H = Z'WZ + Sigma^-1 the next Newton step is H^-1 Z'r for the change r of
         the scores that the linearisation missed, and r'Z H^-1 Z'r <= sum r_i^2 / w_i.
         For the posterior covariance, weights that are wrong by d_i cost
-        tr((V Z'dZ)^2) / 2 <= sum d_i^2 v_i / (2 w_i).
+        tr((V Z'dZ)^2) / 2 <= sum d_i^2 v_i / (2 w_i). `pace` holds the weights of steps.
         """
-        used = new["used"]
-        missed = new["score"] - old["score"] + used * (new["eta"] - old["eta"])
-        scale = 1.0 / (used + _TINY)
+        missed = new["score"] - old["score"] + pace * (new["eta"] - old["eta"])
+        scale = 1.0 / (pace + _TINY)
         left = tf.reduce_sum(missed * missed * scale)
         if self.spread:
-            wrong = new["weight"] - used
+            wrong = new["weight"] - new["used"]
             left += 0.5 * tf.reduce_sum(wrong * wrong * new["variance"] * scale)
         return left
 

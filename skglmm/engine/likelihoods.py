@@ -49,7 +49,15 @@ class Likelihood:
 
     Every method takes the responses y (n,), the number of trials (n,), which most
     families ignore, and the linear predictor.
+
+    Attributes
+    ----------
+    is_concave : bool
+        Whether the log-density is concave in the linear predictor for every response.
+        One that is not has a `majorant`.
     """
+
+    is_concave = True
 
     def given(self, parameters):
         """The likelihood at parameters of its own (`Family.parameter_names`).
@@ -67,6 +75,10 @@ class Likelihood:
 
     def derivatives(self, y, trials, eta):
         """Score l', weight -l'' and the derivative of the weight, -l'''."""
+        raise NotImplementedError
+
+    def majorant(self, y, trials, eta):
+        """A positive curvature, for steps where the true one is not."""
         raise NotImplementedError
 
     def constant(self, y, trials):
@@ -116,21 +128,34 @@ def slopes(likelihood, parameters, y, trials, eta):
     -------
     slopes : tuple of tensors of the shape of eta
     """
-    by_row = [p + tf.zeros_like(eta) for p in parameters]
+
+    def both(here):
+        return here.log_density(y, trials, eta) + here.constant(y, trials)
+
+    return _slopes(likelihood, parameters, eta, both)
+
+
+def _slopes(likelihood, parameters, like, rows):
+    """Derivatives of `rows`, a function of a likelihood, in the shape of `like`."""
+    by_row = [p + tf.zeros_like(like) for p in parameters]
     with tf.GradientTape() as tape:
         tape.watch(by_row)
-        here = likelihood.given(by_row)
-        total = here.log_density(y, trials, eta) + here.constant(y, trials)
-    return tuple(tape.gradient(total, by_row))
+        total = rows(likelihood.given(by_row))
+    return tuple(tape.gradient(total, by_row, unconnected_gradients="zero"))
 
 
 def expected_slopes(likelihood, parameters, y, trials, mean, variance, nodes):
     """Means of `slopes` for eta ~ N(mean, variance), all of shape (n,)."""
 
     def terms(eta):
-        return slopes(likelihood, parameters, y, trials, eta)
+        def density(here):
+            return here.log_density(y, trials, eta)
 
-    return _mean(terms, mean, variance, nodes, len(parameters))
+        return _slopes(likelihood, parameters, eta, density)
+
+    varying = _mean(terms, mean, variance, nodes, len(parameters))
+    fixed = _slopes(likelihood, parameters, y, lambda here: here.constant(y, trials))
+    return tuple(a + b for a, b in zip(varying, fixed, strict=True))
 
 
 class Poisson(Likelihood):

@@ -35,7 +35,8 @@ def slope(family, data, total):
     with tf.GradientTape() as tape:
         tape.watch(parameters)
         value = total(family.likelihood().given(parameters))
-    return tf.stack(tape.gradient(value, parameters))
+    found = tape.gradient(value, parameters, unconnected_gradients="zero")
+    return tf.stack(found)
 
 
 class Metric:
@@ -72,7 +73,9 @@ class Metric:
                 density = here.log_density(y, trials, self._eta)
                 rows = density + here.constant(y, trials)
                 value = -2.0 * tf.reduce_sum(w * rows)
-            gradient = tape.gradient(value, parameters)
+            gradient = tape.gradient(
+                value, parameters, unconnected_gradients="zero"
+            )
         second = [
             outer.gradient(g, parameters, unconnected_gradients="zero")
             for g in gradient
