@@ -73,6 +73,21 @@ class Family:
         """The parameters (n_own,) in the user's terms, and their derivatives."""
         raise NotImplementedError
 
+    def limit(self, mean):
+        """A simpler model that the family's own parameters have run to, or None.
+
+        Parameters
+        ----------
+        mean : float
+            Mean of the response over rows.
+
+        Returns
+        -------
+        limit : tuple of str or None
+            What the simpler model is called, and what to write for it.
+        """
+        return None
+
     def likelihood(self):
         """What the engine computes with: an `engine.likelihoods.Likelihood`.
 

@@ -54,7 +54,7 @@ class Likelihood:
     ----------
     is_concave : bool
         Whether the log-density is concave in the linear predictor for every response.
-        One that is not has a `majorant`.
+        One that is not has a `majorant` of its own.
     """
 
     is_concave = True
@@ -79,7 +79,7 @@ class Likelihood:
 
     def majorant(self, y, trials, eta):
         """A positive curvature, for steps where the true one is not."""
-        raise NotImplementedError
+        return self.derivatives(y, trials, eta)[1]
 
     def constant(self, y, trials):
         """What `log_density` leaves out."""

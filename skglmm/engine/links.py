@@ -85,7 +85,7 @@ def _cloglog(eta):
     p = -tf.math.expm1(-some)
     # v = u / (1 - exp(-u)) is the slope; it is 1 + u / 2 + u^2 / 12 where u vanishes
     v = tf.where(small, 1.0 + u * (0.5 + u / 12.0), some / p)
-    coordinate = tf.where(small, eta + 0.5 * u, some + tf.math.log(p))
+    coordinate = tf.where(small, eta + u * (0.5 + u / 24.0), some + tf.math.log(p))
     q = tf.exp(-some) / p
     # v' = v (1 - u q), with u q = v - u
     rest = tf.where(small, 1.0 - u * (0.5 - u / 12.0), some * q)
