@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from skglmm._base import BaseMixedModel
-from skglmm._families.chosen import COUNTS, LINKS, NAMES, SHARES, chosen
+from skglmm._families.chosen import LINKS, NAMES, SHARES, chosen
 from skglmm._families.foreign import foreign
 from skglmm._sklearn import HasMethods, StrOptions
 
@@ -284,7 +284,9 @@ default=None
         return tags
 
     def _distribution(self):
-        zeros = "hurdle" if self.zero_inflation == "hurdle" else bool(self.zero_inflation)
+        zeros = (
+            "hurdle" if self.zero_inflation == "hurdle" else bool(self.zero_inflation)
+        )
         if isinstance(self.family, str):
             return chosen(self.family, self.link, zeros)
         if self.link is not None or zeros:

@@ -84,7 +84,8 @@ class Family:
         Returns
         -------
         limit : tuple of str or None
-            What the simpler model is called, and what to write for it.
+            Name of the parameter, what the simpler model is called, and what to write
+            for it.
         """
         return None
 

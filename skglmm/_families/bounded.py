@@ -35,7 +35,9 @@ class LinkedBinomial(ShareFamily, Binomial):
         return mu * (1.0 - mu) / size
 
     def _upto(self, y, mu, size):
-        return np.where(y < size, betainc(np.maximum(size - y, 1.0), y + 1.0, 1 - mu), 1)
+        return np.where(
+            y < size, betainc(np.maximum(size - y, 1.0), y + 1.0, 1 - mu), 1
+        )
 
     def _draw(self, mu, size, random):
         trials = np.broadcast_to(size, mu.shape)
@@ -76,7 +78,7 @@ class BetaBinomial(ShareFamily):
 
     def limit(self, mean):
         if self._phi > _PRECISE:
-            return "binomial", "family='binomial'"
+            return "dispersion", "binomial", "family='binomial'"
         return None
 
     def _variance_of(self, mu, size):
@@ -156,7 +158,7 @@ class Beta(ContinuousFamily):
 
     def limit(self, mean):
         if self._phi > 1e7:
-            return "normal", "MixedLinearRegressor on the logits of y"
+            return "dispersion", "normal", "MixedLinearRegressor on the logits of y"
         return None
 
     def _shapes(self, mu):

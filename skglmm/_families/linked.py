@@ -263,7 +263,9 @@ class ShareFamily(MeanFamily):
 
     def normal_scores(self, y, eta, variance, size, random):
         """Uniform between the probabilities of fewer, and of no more."""
-        pair = probabilities(AveragedCounts(self, size), np.rint(y * size), eta, variance)
+        pair = probabilities(
+            AveragedCounts(self, size), np.rint(y * size), eta, variance
+        )
         return between(*pair, random)
 
     def width(self, eta, size):

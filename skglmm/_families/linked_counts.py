@@ -121,7 +121,7 @@ class NegativeBinomial1(LinkedPoisson):
 
     def limit(self, mean):
         if self._phi < 1e-4:
-            return "Poisson", "family='poisson'"
+            return "dispersion", "Poisson", "family='poisson'"
         return None
 
     def _powers(self):
@@ -202,7 +202,7 @@ class Inflated(CountFamily):
 
     def limit(self, mean):
         if self._zero < 1e-4:
-            return "plain " + self.base.words, "zero_inflation=False"
+            return "zero_inflation", "plain " + self.base.words, "zero_inflation=False"
         return self.base.limit(mean / self._rest)
 
     def _mean_of(self, mu):
@@ -255,7 +255,11 @@ class Hurdle(Inflated):
 
     def limit(self, mean):
         if self._zero < 1e-6:
-            return "zero-truncated " + self.base.words, "rows with zeros"
+            return (
+                "zero_inflation",
+                "zero-truncated " + self.base.words,
+                "rows with zeros",
+            )
         return self.base.limit(mean / self._rest)
 
     def _some(self, mu):

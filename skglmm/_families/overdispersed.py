@@ -38,7 +38,7 @@ class NegativeBinomial(Poisson):
     def limit(self, mean):
         """Poisson counts, where the variance is no larger than the mean."""
         if mean / self._size < _NOTHING:
-            return "Poisson", "family='poisson'"
+            return "dispersion", "Poisson", "family='poisson'"
         return None
 
     def latent_variance(self, mean, noise_variance):

@@ -66,7 +66,7 @@ class Gamma(_Positive):
 
     def limit(self, mean):
         if self._shape > 1e7:
-            return "normal", "MixedLinearRegressor on log(y)"
+            return "dispersion", "normal", "MixedLinearRegressor on log(y)"
         return None
 
     def _powers(self):
@@ -111,7 +111,7 @@ class InverseGaussian(_Positive):
 
     def limit(self, mean):
         if self._phi * mean < 1e-7:
-            return "normal", "MixedLinearRegressor on log(y)"
+            return "dispersion", "normal", "MixedLinearRegressor on log(y)"
         return None
 
     def _powers(self):
@@ -229,9 +229,9 @@ class Tweedie(ContinuousFamily):
 
     def limit(self, mean):
         if self._power > 2.0 - 1e-4:
-            return "gamma", "family='gamma'"
+            return "power", "gamma", "family='gamma'"
         if self._power < 1.0 + 1e-4:
-            return "Poisson", "family='poisson'"
+            return "power", "Poisson", "family='poisson'"
         return None
 
     def _powers(self):

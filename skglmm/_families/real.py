@@ -105,7 +105,7 @@ class StudentT(_Real):
 
     def limit(self, mean):
         if self._freedom > _NORMAL:
-            return "normal", "family='gaussian'"
+            return "degrees_of_freedom", "normal", "family='gaussian'"
         return None
 
     def _spread(self):

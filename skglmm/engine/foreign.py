@@ -75,7 +75,9 @@ def asked(model, what, eta, *more):
         return model.log_prob(tf.constant(more[0], FLOAT), at).numpy()
     if what == "sample":
         try:
-            drawn = model.as_distribution(at).sample(seed=tf.constant(more[0], tf.int32))
+            drawn = model.as_distribution(at).sample(
+                seed=tf.constant(more[0], tf.int32)
+            )
         except (NotImplementedError, AttributeError):
             return None
         return drawn.numpy()

@@ -53,9 +53,7 @@ class Inflated(Likelihood):
             -share * g3 - both * g1 * (3.0 * g2 + (rest - share) * g1 * g1),
         )
         found = self._base.derivatives(y, trials, eta)
-        return tuple(
-            tf.where(y > 0.0, a, b) for a, b in zip(found, mixed, strict=True)
-        )
+        return tuple(tf.where(y > 0.0, a, b) for a, b in zip(found, mixed, strict=True))
 
     def majorant(self, y, trials, eta):
         return self._base.majorant(y, trials, eta)
@@ -90,7 +88,10 @@ class Hurdle(Inflated):
         found = (
             score + first,
             weight - odds * g2 - first * second,
-            slope - odds * g3 - 3.0 * first * (1.0 + odds) * g2 - first * second * third,
+            slope
+            - odds * g3
+            - 3.0 * first * (1.0 + odds) * g2
+            - first * second * third,
         )
         return tuple(tf.where(y > 0.0, a, tf.zeros_like(a)) for a in found)
 

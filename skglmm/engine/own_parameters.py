@@ -73,9 +73,7 @@ class Metric:
                 density = here.log_density(y, trials, self._eta)
                 rows = density + here.constant(y, trials)
                 value = -2.0 * tf.reduce_sum(w * rows)
-            gradient = tape.gradient(
-                value, parameters, unconnected_gradients="zero"
-            )
+            gradient = tape.gradient(value, parameters, unconnected_gradients="zero")
         second = [
             outer.gradient(g, parameters, unconnected_gradients="zero")
             for g in gradient

@@ -65,9 +65,7 @@ class Gamma(Likelihood):
 
     def constant(self, y, trials):
         a = self._shape
-        return (
-            a * self._log_shape + (a - 1.0) * tf.math.log(y) - tf.math.lgamma(a)
-        )
+        return a * self._log_shape + (a - 1.0) * tf.math.log(y) - tf.math.lgamma(a)
 
     def start(self, y, trials):
         return tf.math.log(y)
