@@ -5,7 +5,7 @@ from scipy import special, stats
 
 from skglmm._families.chosen import chosen
 
-PHI, POWER, ZERO = 1.7, 1.4, 0.3
+PHI, POWER, ZERO, PRECISION = 1.7, 1.4, 0.3, 9.0
 _LOGIT = special.logit
 
 
@@ -71,6 +71,10 @@ def _negative_1(mu):
     return stats.nbinom(mu / PHI, 1 / (1 + PHI))
 
 
+def _beta(mu):
+    return stats.beta(PRECISION * mu, PRECISION * (1 - mu))
+
+
 TRIALS = 6
 _P, _T = np.log([PHI]), _LOGIT([POWER - 1])
 # Family by what `chosen` takes: own parameters, and the distribution of a location.
@@ -87,8 +91,8 @@ FAMILIES = {
     ),
     ("lognormal", "log", False): (_P, lambda mu: stats.lognorm(PHI, scale=mu)),
     ("tweedie", "log", False): (np.r_[_P, _T], Tweedie),
-    ("beta", "logit", False): (_P, lambda mu: stats.beta(PHI * mu, PHI * (1 - mu))),
-    ("beta", "cloglog", False): (_P, lambda mu: stats.beta(PHI * mu, PHI * (1 - mu))),
+    ("beta", "logit", False): (np.log([PRECISION]), _beta),
+    ("beta", "cloglog", False): (np.log([PRECISION]), _beta),
     ("beta_binomial", "logit", False): (
         _P,
         lambda mu: stats.betabinom(TRIALS, PHI * mu, PHI * (1 - mu)),
@@ -126,8 +130,8 @@ INVERSE = {
     "identity": lambda eta: eta,
     "inverse": lambda eta: 1 / eta,
     "logit": special.expit,
-    "probit": special.ndtr,
-    "cloglog": lambda eta: -np.expm1(-np.exp(eta)),
+    "probit": lambda eta: np.clip(special.ndtr(eta), 1e-300, 1 - 1e-16),
+    "cloglog": lambda eta: np.minimum(-np.expm1(-np.exp(eta)), 1 - 1e-16),
 }
 
 

@@ -31,11 +31,15 @@ def responses(family):
 def predictors(key):
     if key[1] in ("identity", "inverse") and key[0] not in ("student_t",):
         return np.array([0.1, 0.5, 2.0, 6.0])
-    return np.array([-4.0, -1.0, 0.3, 1.5])
+    if key[1] == "cloglog":
+        return np.array([-4.0, 1.5, -1.0, -2.0])
+    return np.array([-4.0, 1.5, -1.0, 0.3])
 
 
 def tensors(*values):
-    return [tf.constant(np.broadcast_to(v, values[0].shape), tf.float64) for v in values]
+    return [
+        tf.constant(np.broadcast_to(v, values[0].shape), tf.float64) for v in values
+    ]
 
 
 def pairs(key):
@@ -98,24 +102,23 @@ def test_expectations_are_those_of_200_nodes(key):
         pytest.skip("a normal predictor has values without a mean")
     few = likelihood.expected(*tensors(y, TRIALS, eta, 0.2), normal_nodes(33))
     x, w = np.polynomial.hermite_e.hermegauss(200)
-    total = np.zeros((3, len(y)))
-    for node, share in zip(x, w / w.sum(), strict=True):
-        at = tensors(y, TRIALS, eta + np.sqrt(0.2) * node)
-        total += share * np.array(likelihood.density_and_derivatives(*at))
+    at = tensors(eta + np.sqrt(0.2) * x[:, None], y, TRIALS)
+    parts = likelihood.density_and_derivatives(at[1], at[2], at[0])
+    total = [np.tensordot(w / w.sum(), part, 1) for part in parts]
     for found, theirs in zip(few, total, strict=True):
         assert_allclose(found, theirs, rtol=1e-6, atol=1e-6 * np.abs(theirs).max())
 
 
 # For prediction
 
-AT = {"wide": 1.0, "narrow": 0.01, "known": 0.0}
+AT = {"wide": 1.0, "narrow": 0.01}
 
 
 def integral(function, eta, variance):
     if not variance:
         return function(eta)
     sd = np.sqrt(variance)
-    points = eta + sd * np.linspace(-9, 9, 4001)
+    points = eta + sd * np.linspace(-9, 9, 801)
     weight = stats.norm.pdf(points, eta, sd)
     if np.min(points) < 0 and not np.isfinite(function(np.array([-1.0]))).all():
         pytest.skip("a normal predictor has values without a mean")
@@ -152,7 +155,7 @@ def test_moments_are_integrals(key, variance):
 def test_quantiles_are_those_of_the_mixture(key, variance):
     family, dist, eta, spread, size = at(key, variance)
     unit = TRIALS if family.is_bounded else 1.0
-    for probability in (0.05, 0.5, 0.975):
+    for probability in (0.05, 0.975):
         found = unit * family.quantile(probability, eta, spread, size)
         for i in range(2):
             upto = integral(lambda e, q=found[i]: dist(e).cdf(q), eta[i], spread[i])

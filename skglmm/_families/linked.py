@@ -172,8 +172,17 @@ class MeanFamily(Family):
             some = None if size is None else size[rows]
             return self._upto(y[rows], self.location(at), some)
 
-        width = np.minimum(self.width(eta, size), 1.0)
+        width = self.least_width(y, eta, variance, size)
         return average(upto, eta, variance, width)
+
+    def least_width(self, mu, eta, variance, size):
+        """Distance over which P(Y <= y) changes by much, for y near mu; at most one."""
+        reach = 8.0 * np.sqrt(variance)
+        with np.errstate(all="ignore"):
+            at = self.predictor_of(mu)
+        at = np.clip(np.where(np.isnan(at), eta, at), eta - reach, eta + reach)
+        width = np.minimum(self.width(at, size), self.width(eta, size))
+        return np.minimum(width, 1.0)
 
     # ------------------------------------------------------------------- deviance
 
@@ -267,10 +276,6 @@ class ShareFamily(MeanFamily):
             AveragedCounts(self, size), np.rint(y * size), eta, variance
         )
         return between(*pair, random)
-
-    def width(self, eta, size):
-        """In whole numbers among the trials."""
-        return super().width(eta, size)
 
     def latent_variance(self, mean, noise_variance):
         """Variance of the distribution whose function the link inverts."""

@@ -152,7 +152,8 @@ class AveragedCounts(Counts):
             size = None if n is None else n[rows]
             return family._upto(k[rows], family.location(at), size)
 
-        width = np.minimum(family.width(eta, n), 1.0)
+        mu = (k + 0.7) / (1.0 if n is None else n + 1.0)
+        width = family.least_width(mu, eta, variance, n)
         return np.clip(average(upto, eta, variance, width), 0.0, 1.0)
 
     def place(self, k):

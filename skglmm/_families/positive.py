@@ -14,7 +14,7 @@ from skglmm._families.base import _number
 from skglmm._families.linked import ContinuousFamily
 
 # Terms of the distribution function of a Tweedie variable.
-_TERMS, _REACH = 120, 8.0
+_TERMS, _REACH, _ROWS = 120, 8.0, 20_000
 
 
 def _moments(y, weight):
@@ -244,20 +244,27 @@ class Tweedie(ContinuousFamily):
         return rate, under / over, self._phi * over * mu**over
 
     def _upto(self, y, mu, size):
+        y, mu = (np.asarray(v, dtype=float) for v in np.broadcast_arrays(y, mu))
+        out = np.empty(mu.shape)
+        for i in range(0, mu.size, _ROWS):
+            here = slice(i, i + _ROWS)
+            out.flat[here] = self._summed(y.flat[here], mu.flat[here])
+        return out
+
+    def _summed(self, y, mu):
+        """P(Y <= y) by a sum over the numbers of gamma variables."""
         with np.errstate(all="ignore"):
             rate, shape, scale = self._numbers(mu)
             sd = np.sqrt(rate)
             first = np.maximum(np.floor(rate - _REACH * sd), 1.0)
             last = rate + _REACH * np.maximum(sd, 1.0) + 10.0
             step = np.maximum((last - first) / (_TERMS - 1), 1.0)
-            total = np.zeros(np.broadcast(y, mu).shape)
-            for i in range(_TERMS):
-                j = first + i * step
-                if np.all(j > last):
-                    break
-                log_p = xlogy(j, rate) - rate - gammaln(j + 1.0)
-                total += step * np.exp(log_p) * gammainc(j * shape, y / scale)
-        return np.where(y >= 0.0, np.clip(np.exp(-rate) + total, 0.0, 1.0), 0.0)
+            most = min(_TERMS, int(np.max(np.where(last > first, last - first, 0))) + 2)
+            j = first + step * np.arange(most)[:, None]
+            log_p = xlogy(j, rate) - rate - gammaln(j + 1.0)
+            total = np.sum(np.exp(log_p) * gammainc(j * shape, y / scale), axis=0)
+        found = np.clip(np.exp(-rate) + step * total, 0.0, 1.0)
+        return np.where(y >= 0.0, found, 0.0)
 
     def quantile(self, probability, eta, variance, size):
         """Zero where zeros are as many, and else a root."""

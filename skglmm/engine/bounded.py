@@ -6,7 +6,7 @@ Both have shapes a = phi mu and b = phi (1 - mu), psi = log(phi).
 import tensorflow as tf
 
 from skglmm.engine.likelihoods import Likelihood, _rising
-from skglmm.engine.special import scaled_polygammas, scaled_steps
+from skglmm.engine.special import log_rising, scaled_polygammas, scaled_steps
 
 
 class _Shapes(Likelihood):
@@ -23,6 +23,13 @@ class _Shapes(Likelihood):
         """mu, 1 - mu, and phi times both."""
         mu, nu, phi = tf.sigmoid(eta), tf.sigmoid(-eta), tf.exp(self._log_phi)
         return mu, nu, phi * mu, phi * nu
+
+    def _log_shapes(self, eta):
+        """Logs of both, where rounding has made one of them zero as well."""
+        return (
+            self._log_phi - tf.math.softplus(-eta),
+            self._log_phi - tf.math.softplus(eta),
+        )
 
     def _sums(self, y, trials, eta):
         """Derivatives in mu, times powers of mu (1 - mu)."""
@@ -45,8 +52,9 @@ class Beta(_Shapes):
 
     def log_density(self, y, trials, eta):
         _, _, a, b = self._shapes(eta)
-        log_y, log_rest = tf.math.log(y), tf.math.log1p(-y)
-        return a * log_y + b * log_rest - tf.math.lgamma(a) - tf.math.lgamma(b)
+        log_a, log_b = self._log_shapes(eta)
+        found = a * tf.math.log(y) + b * tf.math.log1p(-y)
+        return found + log_a + log_b - tf.math.lgamma(a + 1.0) - tf.math.lgamma(b + 1.0)
 
     def _sums(self, y, trials, eta):
         mu, nu, a, b = self._shapes(eta)
@@ -71,7 +79,8 @@ class BetaBinomial(_Shapes):
 
     def log_density(self, y, trials, eta):
         _, _, a, b = self._shapes(eta)
-        return _rising(a, y) + _rising(b, trials - y)
+        log_a, log_b = self._log_shapes(eta)
+        return log_rising(a, y, log_a) + log_rising(b, trials - y, log_b)
 
     def _sums(self, y, trials, eta):
         mu, nu, a, b = self._shapes(eta)

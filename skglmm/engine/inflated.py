@@ -56,7 +56,10 @@ class Inflated(Likelihood):
         return tuple(tf.where(y > 0.0, a, b) for a, b in zip(found, mixed, strict=True))
 
     def majorant(self, y, trials, eta):
-        return self._base.majorant(y, trials, eta)
+        """That of the base, times the probability that a zero is one of its own."""
+        found = self._base.majorant(y, trials, eta)
+        share = tf.sigmoid(self._of_zero(y, trials, eta)[0] - self._logit)
+        return tf.where(y > 0.0, found, share * found)
 
     def constant(self, y, trials):
         found = self._base.constant(y, trials) - tf.math.softplus(self._logit)

@@ -334,7 +334,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
 
 def _root(inner, normal):
     """Cholesky factor of X'V^-1 X, of its absolute value where it may be indefinite."""
-    if not inner.is_concave:
+    if inner.careful:
         sizes, axes = tf.linalg.eigh(0.5 * (normal + tf.transpose(normal)))
         sizes = tf.maximum(tf.abs(sizes), RIDGE)
         normal = tf.matmul(axes * sizes, axes, transpose_b=True)

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from skglmm.engine.likelihoods import Likelihood, _rising
-from skglmm.engine.special import scaled_steps
+from skglmm.engine.likelihoods import Likelihood
+from skglmm.engine.special import log_rising, scaled_steps
 
 _LOG_2PI = np.log(2.0 * np.pi)
 # Terms of Tweedie's series, and standard deviations of their number that they reach.
@@ -28,8 +28,9 @@ class NegativeBinomial1(Likelihood):
         return tf.math.log1p(tf.exp(self._log_phi))
 
     def log_density(self, y, trials, eta):
-        size = tf.exp(eta - self._log_phi)
-        return _rising(size, y) - size * self._share() - y * tf.zeros_like(eta)
+        log_size = eta - self._log_phi
+        size = tf.exp(log_size)
+        return log_rising(size, y, log_size) - size * self._share()
 
     def derivatives(self, y, trials, eta):
         size = tf.exp(eta - self._log_phi)

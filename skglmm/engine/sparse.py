@@ -59,14 +59,15 @@ class SparseInner(Inner):
         width += sum(self._size(index, r) for r in self._small)
         return tf.zeros([n_rest, width], FLOAT)
 
+    @property
+    def careful(self):
+        """Weights are positive: where the true ones are not, a majorant's."""
+        return False
+
     def terms(self, data, eta, variance, nodes):
-        """See `Inner.terms`; weights are those of steps, positive for all rows."""
+        """See `Inner.terms`."""
         density, score, weight = super().terms(data, eta, variance, nodes)
         return density, score, self.steep(data, eta, weight)
-
-    def _true_parts(self, index, data, factors, used, response):
-        """See `Inner`: nothing is indefinite here."""
-        return {}
 
     # ------------------------------------------------------------------- sums
 

@@ -7,6 +7,8 @@ recurrence, and Stirling's series does the rest.
 
 import tensorflow as tf
 
+from skglmm.engine.likelihoods import _rising
+
 _SHIFT = 10
 # Coefficients of x^-2, x^-4, ... in log(x) - 1 / (2 x) - psi(x).
 _SERIES = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760)
@@ -71,3 +73,21 @@ def scaled_steps(a, y):
         second -= c * p * middle
         third += c * p * (p + 1) * high
     return first, second, third
+
+
+def log_rising(a, y, log_a):
+    """log(Gamma(a + y) / Gamma(a)) where rounding may have made a zero, but not log(a).
+
+    Parameters
+    ----------
+    a, y, log_a : tensors that broadcast
+        y of at least zero.
+    """
+    small = a < 0.1
+    none = y <= 0.0
+    near = tf.where(small, a, tf.ones_like(a)) + tf.zeros_like(y)
+    some = tf.where(none, tf.ones_like(near), y + tf.zeros_like(near))
+    low = log_a + tf.math.lgamma(near + some) - tf.math.lgamma(near + 1.0)
+    low = tf.where(none, tf.zeros_like(low), low)
+    far = tf.where(small, tf.ones_like(a), a)
+    return tf.where(small, low, _rising(far, y))
