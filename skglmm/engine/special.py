@@ -17,26 +17,27 @@ _LEAST = 1e-290
 
 def scaled_polygammas(a):
     """a psi(a), a^2 psi'(a) and a^3 psi''(a), which are finite where a is zero."""
-    first, second, third = (tf.zeros_like(a) for _ in range(3))
-    for k in range(1, _SHIFT):
-        part = a / (a + k)
-        first -= part
-        second += part * part
-        third -= 2.0 * part**3
+    part = a[..., None] / (a[..., None] + tf.range(1.0, _SHIFT, dtype=a.dtype))
+    square = part * part
+    first, second, third = (
+        tf.reduce_sum(term, -1) for term in (part, square, square * part)
+    )
     x = a + _SHIFT
     r = 1.0 / x
-    of_psi, of_slope, of_curvature = tf.math.log(x) - 0.5 * r, r, -r * r
-    of_slope, of_curvature = of_slope + 0.5 * r * r, of_curvature - r**3
-    for i, c in enumerate(_SERIES):
-        p = 2 * (i + 1)
-        power = r**p
-        of_psi -= c * power
-        of_slope += c * p * power * r
-        of_curvature -= c * p * (p + 1) * power * r * r
+    r2 = r * r
+    of_psi, of_slope, of_curvature = (tf.zeros_like(r) for _ in range(3))
+    for i in reversed(range(len(_SERIES))):
+        c, p = _SERIES[i], 2.0 * (i + 1)
+        of_psi = r2 * (of_psi + c)
+        of_slope = r2 * (of_slope + c * p)
+        of_curvature = r2 * (of_curvature + c * p * (p + 1.0))
+    of_psi = tf.math.log(x) - 0.5 * r - of_psi
+    of_slope = r * (1.0 + 0.5 * r + of_slope)
+    of_curvature = -r2 * (1.0 + r + of_curvature)
     return (
-        a * of_psi + first - 1.0,
+        a * of_psi - first - 1.0,
         a * a * of_slope + second + 1.0,
-        a**3 * of_curvature + third - 2.0,
+        a * a * a * of_curvature - 2.0 * third - 2.0,
     )
 
 
@@ -46,32 +47,31 @@ def scaled_steps(a, y):
     Every term is a difference that is taken before anything is rounded.
     """
     a = tf.maximum(a, _LEAST)
-    first, second, third = (tf.zeros_like(a + y) for _ in range(3))
-    for k in range(_SHIFT):
-        u, v = a / (a + k), a / (a + y + k)
-        share = y / (a + y + k)
-        # 1/x - 1/(x+y) and so on, times powers of a
-        d = u * share
-        first += d
-        second -= d * (u + v)
-        third += 2.0 * d * (u * u + u * v + v * v)
-    x = a + _SHIFT
-    z = x + y
-    r, s = 1.0 / x, 1.0 / z
+    y = y + tf.zeros_like(a)
+    shifts = tf.range(0.0, _SHIFT, dtype=a.dtype)
+    behind = 1.0 / (a[..., None] + y[..., None] + shifts)
+    u, v = a[..., None] / (a[..., None] + shifts), a[..., None] * behind
+    d = u * (y[..., None] * behind)
+    first, second, third = (
+        tf.reduce_sum(term, -1) for term in (d, d * (u + v), d * (u * (u + v) + v * v))
+    )
+    r, s = 1.0 / (a + _SHIFT), 1.0 / (a + _SHIFT + y)
     u, v, d = a * r, a * s, (y * s) * (a * r)
-    # log(z / x) and its derivatives; d is a (1/x - 1/z)
+    # log(z / x) of the shifted arguments, and its derivatives; d is a (1/x - 1/z)
+    both = u + v
     first += a * tf.math.log1p(y * r) + 0.5 * d
-    second -= a * d + 0.5 * d * (u + v)
-    third += a * d * (u + v) + d * (u * u + u * v + v * v)
+    second = -second - d * (a + 0.5 * both)
+    third = 2.0 * third + d * (a * both + u * both + v * v)
+    # (r^m - s^m) / (r - s) for m = 1, 2, ..., of which the series has three each
+    power, sums = tf.ones_like(r), [tf.ones_like(r)]
+    for _ in range(2 * len(_SERIES) + 1):
+        power = power * r
+        sums.append(s * sums[-1] + power)
     for i, c in enumerate(_SERIES):
         p = 2 * (i + 1)
-        # differences of the powers p, p + 1 and p + 2 of r and s
-        low = sum(r**j * s ** (p - 1 - j) for j in range(p)) * d
-        middle = sum(r**j * s ** (p - j) for j in range(p + 1)) * d * a
-        high = sum(r**j * s ** (p + 1 - j) for j in range(p + 2)) * d * a * a
-        first += c * low
-        second -= c * p * middle
-        third += c * p * (p + 1) * high
+        first += c * d * sums[p - 1]
+        second -= c * p * (d * a) * sums[p]
+        third += c * p * (p + 1) * (d * a * a) * sums[p + 1]
     return first, second, third
 
 
