@@ -34,6 +34,9 @@ class Family:
     is_bounded : bool
         Whether a response has a largest value, which the best mean may reach without
         end: yes or no, and successes among trials.
+    is_everywhere : bool
+        Whether every linear predictor has a mean: not so with a link such as the
+        inverse of positive means.
     parameter_names : tuple of str
         Parameters of its own, such as a dispersion, as users read them. The optimiser
         moves each on the whole line, beside the variances.
@@ -42,7 +45,7 @@ class Family:
     """
 
     words, link, residual = "", "", "distribution"
-    is_linear, is_bounded = False, False
+    is_linear, is_bounded, is_everywhere = False, False, True
     parameter_names: tuple[str, ...] = ()
     parameters = None
 
