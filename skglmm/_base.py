@@ -228,7 +228,7 @@ class BaseMixedModel(
         name, simpler, instead = found
         self.family_parameters_.loc[name, "std_error"] = np.nan
         return [
-            f"the {name} has run to its limit, which is the {simpler} model: it has a "
+            f"the {name.replace('_', ' ')} has run to its limit, which is the {simpler} model: it has a "
             f"parameter less and fits as well ({instead})"
         ]
 

@@ -19,8 +19,9 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
     .. math:: y_i \sim \text{Binomial}(n_i, p_i), \qquad g(p) = X\beta + \sum_r Z_r
         b_r + \text{offset}, \qquad b_{rj} \sim N(0, \Sigma_r),
 
-    where g is the logit log(p / (1 - p)) unless `link` says otherwise, by maximising the evidence lower bound or Laplace's approximation of the marginal
-    likelihood of y. The target counts successes; the predictions are proportions.
+    where g is the logit log(p / (1 - p)) unless `link` says otherwise, by maximising
+    the evidence lower bound or Laplace's approximation of the marginal likelihood of
+    y. The target counts successes; the predictions are proportions.
 
     Parameters
     ----------

@@ -20,8 +20,8 @@ class MixedGeneralizedRegressor(RegressorMixin, BaseMixedModel):
     .. math:: y_i \sim F(\mu_i, \psi), \qquad g(\mu) = X\beta + \sum_r Z_r b_r +
         \text{offset} + \log \text{exposure}, \qquad b_{rj} \sim N(0, \Sigma_r),
 
-    for a family F with parameters psi of its own, such as a dispersion, and a link g, by
-    maximising the evidence lower bound or Laplace's approximation of the marginal
+    for a family F with parameters psi of its own, such as a dispersion, and a link g,
+    by maximising the evidence lower bound or Laplace's approximation of the marginal
     likelihood of y. The parameters are estimated along with the variances.
 
     Parameters

@@ -291,7 +291,7 @@ class Tweedie(ContinuousFamily):
         return np.where(number > 0, some, 0.0)
 
     def deviance(self, y, mean, trials):
-        """2 (y^(2 - p) / (1 - p) (2 - p) - y mu^(1 - p) / (1 - p) + mu^(2 - p) / ..)."""
+        """Twice the log-likelihood of the mean y less that of mu, times phi."""
         over, under = self._power - 1.0, 2.0 - self._power
         own = -(y**under) / (over * under)
         return 2.0 * np.maximum(own + y * mean**-over / over + mean**under / under, 0.0)

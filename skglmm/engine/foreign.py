@@ -1,4 +1,4 @@
-"""Families of TensorFlow Probability: densities that are differentiated automatically."""
+"""Families of TensorFlow Probability, whose densities are differentiated here."""
 
 import numpy as np
 import tensorflow as tf

@@ -49,7 +49,7 @@ class NegativeBinomial1(Likelihood):
 
 
 class Gamma(Likelihood):
-    """Positive responses with Var = (sigma mu)^2; psi = log of the shape 1 / sigma^2."""
+    """Positive responses with Var = (sigma mu)^2; psi = log(shape) = -2 log(sigma)."""
 
     def given(self, parameters):
         found = Gamma()
@@ -115,7 +115,7 @@ class InverseGaussian(Likelihood):
 
 
 class LogNormal(Likelihood):
-    """Positive responses whose log is normal around that of the median; psi = log(s)."""
+    """Positive responses whose log is normal, around the median's; psi = log(s)."""
 
     def given(self, parameters):
         found = LogNormal()
@@ -204,7 +204,7 @@ class Tweedie(Likelihood):
 
 
 def _numbers(log_y, under, over, log_phi):
-    """Numbers j (..., K) around the largest term of Tweedie's series, and their spacing.
+    """Numbers j (..., K) around the largest term of Tweedie's series, and the spacing.
 
     Terms are a smooth function of j: where there are many, equidistant ones do.
     """
