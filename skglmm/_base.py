@@ -226,9 +226,10 @@ class BaseMixedModel(
         if found is None:
             return []
         name, simpler, instead = found
+        words = name.replace("_", " ")
         self.family_parameters_.loc[name, "std_error"] = np.nan
         return [
-            f"the {name.replace('_', ' ')} has run to its limit, which is the {simpler} model: it has a "
+            f"the {words} has run to its limit, which is the {simpler} model: it has a "
             f"parameter less and fits as well ({instead})"
         ]
 

@@ -76,6 +76,20 @@ class Family:
         """The parameters (n_own,) in the user's terms, and their derivatives."""
         raise NotImplementedError
 
+    def events(self, y, weight, trials):
+        """What levels are informed by: rows, or counted events.
+
+        Parameters
+        ----------
+        y, weight : ndarray of shape (n,)
+        trials : ndarray of shape (n,) or None
+
+        Returns
+        -------
+        events : float
+        """
+        return float(np.sum(weight))
+
     def limit(self, mean):
         """A simpler model that the family's own parameters have run to, or None.
 

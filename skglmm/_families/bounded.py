@@ -25,6 +25,7 @@ class LinkedBinomial(ShareFamily, Binomial):
     integrated_slope = ShareFamily.integrated_slope
     sample = ShareFamily.sample
     deviance = Binomial.deviance
+    events = Binomial.events
 
     def _core(self):
         from skglmm.engine.likelihoods import Binomial
@@ -51,6 +52,7 @@ class BetaBinomial(ShareFamily):
     parameter_names = ("dispersion",)
     check = Binomial.check
     no_maximum = Binomial.no_maximum
+    events = Binomial.events
 
     @property
     def _phi(self):

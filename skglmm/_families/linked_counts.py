@@ -25,6 +25,7 @@ class LinkedPoisson(CountFamily):
     links = ("log", "identity")
     concave = ("identity",)
     check, no_maximum = Poisson.check, Poisson.no_maximum
+    events = Poisson.events
 
     def _core(self):
         from skglmm.engine.likelihoods import Poisson
@@ -166,6 +167,7 @@ class Inflated(CountFamily):
 
     how = "zero_inflated"
     check, no_maximum = Poisson.check, Poisson.no_maximum
+    events = Poisson.events
 
     def given(self, parameters):
         """The same, and its base, with values of the parameters."""
