@@ -82,7 +82,8 @@ def _working_turn(problem, y, solver, random):
     variance = random_variance(problem, solution.posteriors)
     eta = fixed + mean
     at = eta if problem.offset is None else eta + problem.offset
-    _, step, weight = working(problem.family, y, problem.trials, at, variance)
+    family = problem.family.given(solution.parameters)
+    _, step, weight = working(family, y, problem.trials, at, variance)
     linear = replace(
         problem,
         border=problem.border.copy(),

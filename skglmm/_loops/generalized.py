@@ -160,7 +160,7 @@ def solve_laplace(problem, solver):
 
 
 def events_per_level(problem):
-    """Counted events, outcomes of the rarer kind or rows, for each level of a factor."""
+    """Rows, counted events or outcomes of the rarer kind, for each level."""
     y = problem.rows()[0][:, -1]
     events = problem.family.events(y, problem.weight, problem.trials)
     return events / max(factor.n_levels for factor in problem.design.factors)
