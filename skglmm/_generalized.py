@@ -41,11 +41,11 @@ class MixedGeneralizedRegressor(RegressorMixin, BaseMixedModel):
         ``"tweedie"`` (:math:`\phi \mu^p`, 1 < p < 2), ``"gaussian"``, ``"poisson"`` or
         ``"binomial"``; or an instance of a class in ``tfp.glm``, of TensorFlow
         Probability. See the user guide, :ref:`families`.
-    link : {"identity", "log", "logit", "probit", "cloglog", "inverse"} or None, \
-default=None
-        Link between mean and linear predictor; that of the median for
-        ``"lognormal"``. None is ``"log"`` for counts and positive responses,
-        ``"logit"`` for shares and successes, and ``"identity"`` for others.
+    link : str, default=None
+        Link between mean and linear predictor, that of the median for
+        ``"lognormal"``: ``"identity"``, ``"log"``, ``"logit"``, ``"probit"``,
+        ``"cloglog"`` or ``"inverse"``. None is ``"log"`` for counts and positive
+        responses, ``"logit"`` for shares and successes, and ``"identity"`` for others.
     zero_inflation : bool or "hurdle", default=False
         For counts, whether there are zeros that are none of the family's: with True a
         row is zero with a constant probability whatever its mean; with ``"hurdle"``

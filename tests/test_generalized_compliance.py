@@ -66,7 +66,7 @@ def successes(y):
         Halves(),
         Halves(groups=0),
         MixedGeneralizedRegressor(),
-        MixedGeneralizedRegressor(groups=0),
+        MixedGeneralizedRegressor(groups=0, family="negative_binomial"),
         MixedGeneralizedRegressor(family="student_t"),
         MixedGeneralizedRegressor(groups=0, family="tweedie"),
     ]
