@@ -5,6 +5,7 @@ from skglmm._encoder import GroupEffectEncoder
 from skglmm._fitted.persistence import OtherVersionWarning
 from skglmm._fitted.summary import Summary
 from skglmm._fixed.parts import NetworkPart, RegressorPart
+from skglmm._generalized import MixedGeneralizedRegressor
 from skglmm._linear import MixedLinearRegressor
 from skglmm._logistic import MixedLogisticRegressor
 from skglmm._notation import from_formula
@@ -15,6 +16,7 @@ from skglmm._version import __version__
 __all__ = [
     "GroupEffectEncoder",
     "MixedBinomialRegressor",
+    "MixedGeneralizedRegressor",
     "MixedLinearRegressor",
     "MixedLogisticRegressor",
     "MixedPoissonRegressor",

@@ -24,6 +24,7 @@ from skglmm._fitted.attributes import (
 from skglmm._fitted.persistence import PersistenceMixin
 from skglmm._fitted.predictor import PredictorMixin
 from skglmm._fitted.report import report
+from skglmm._fitted.state import family_of
 from skglmm._fitted.summary import SummaryMixin
 from skglmm._fitted.updating import UpdateMixin
 from skglmm._fixed.estimate import fixed_part, judged
@@ -221,8 +222,22 @@ class BaseMixedModel(
         self._store(public, fitted, solver)
         progress.end()
         self.timings_ = progress.times
-        report(self._messages(groups), inputs, working, solution, fitted.facts)
+        messages = self._messages(groups) + self._at_limit()
+        report(messages, inputs, working, solution, fitted.facts)
         return self
+
+    def _at_limit(self):
+        """What is to be said of a parameter that has run to a simpler model."""
+        found = family_of(self).limit(self._fitted.facts.mean_response)
+        if found is None:
+            return []
+        name, simpler, instead = found
+        words = name.replace("_", " ")
+        self.family_parameters_.loc[name, "std_error"] = np.nan
+        return [
+            f"the {words} has run to its limit, which is the {simpler} model: it has a "
+            f"parameter less and fits as well ({instead})"
+        ]
 
     def _read(self, table, y, sample_weight, groups, part):
         """What the user wrote, as `Inputs`."""

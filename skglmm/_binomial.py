@@ -9,6 +9,8 @@ from sklearn.base import RegressorMixin
 from skglmm._base import BaseMixedModel
 from skglmm._dask.lazy import by_partition
 from skglmm._dask.scores import scored_by_partition
+from skglmm._families.chosen import chosen
+from skglmm._sklearn import StrOptions
 
 
 class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
@@ -16,11 +18,12 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
 
     Fits
 
-    .. math:: y_i \sim \text{Binomial}(n_i, p_i), \qquad \log \frac{p}{1 - p} =
-        X\beta + \sum_r Z_r b_r + \text{offset}, \qquad b_{rj} \sim N(0, \Sigma_r),
+    .. math:: y_i \sim \text{Binomial}(n_i, p_i), \qquad g(p) = X\beta + \sum_r Z_r
+        b_r + \text{offset}, \qquad b_{rj} \sim N(0, \Sigma_r),
 
-    by maximising the evidence lower bound or Laplace's approximation of the marginal
-    likelihood of y. The target counts successes; the predictions are proportions.
+    where g is the logit log(p / (1 - p)) unless `link` says otherwise, by maximising
+    the evidence lower bound or Laplace's approximation of the marginal likelihood of
+    y. The target counts successes; the predictions are proportions.
 
     Parameters
     ----------
@@ -30,6 +33,10 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         combination of its columns (named ``"g:h"``). With None the labels come
         through ``fit(groups=)``, or the model has no random effects, and a warning
         says so; an empty list asks for such a model.
+    link : {"logit", "probit", "cloglog"}, default="logit"
+        Link g between probability and linear predictor: the log-odds, the quantile of a
+        standard normal variable, or log(-log(1 - p)), with which coefficients are those
+        of a hazard.
     fixed_effects : list, str, callable, regressor or fixed part, default=None
         What the fixed part is. None is a coefficient for each column that has no other
         role. A list names these columns, and a str is a formula over columns, such as
@@ -186,12 +193,14 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
     _parameter_constraints = {
         **BaseMixedModel._parameter_constraints,
         "trials": [None, str, Integral, list],
+        "link": [StrOptions({"logit", "probit", "cloglog"})],
     }
 
     def __init__(
         self,
         groups=None,
         *,
+        link="logit",
         fixed_effects=None,
         random_slopes=None,
         random_intercepts=True,
@@ -209,6 +218,7 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         random_state=None,
     ):
         self.groups = groups
+        self.link = link
         self.fixed_effects = fixed_effects
         self.random_slopes = random_slopes
         self.random_intercepts = random_intercepts
@@ -229,6 +239,9 @@ class MixedBinomialRegressor(RegressorMixin, BaseMixedModel):
         tags = super().__sklearn_tags__()
         tags.target_tags.positive_only = True
         return tags
+
+    def _distribution(self):
+        return chosen(self._family, self.link)
 
     @by_partition
     def predict(

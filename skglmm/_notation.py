@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 
 from skglmm._base import BaseMixedModel
 from skglmm._binomial import MixedBinomialRegressor
+from skglmm._families.chosen import NAMES
+from skglmm._generalized import MixedGeneralizedRegressor
 from skglmm._linear import MixedLinearRegressor
 from skglmm._logistic import MixedLogisticRegressor
 from skglmm._poisson import MixedPoissonRegressor
@@ -18,7 +20,7 @@ from skglmm._reading.formula import Formula, import_formulaic
 from skglmm._reading.table import Table
 from skglmm._reading.words import did_you_mean, listing
 
-# Estimators by family, and what is different about the response.
+# Estimators by family; for others it is a parameter.
 FAMILIES: dict[str, Callable[..., BaseMixedModel]] = {
     "linear": MixedLinearRegressor,
     "gaussian": MixedLinearRegressor,
@@ -27,6 +29,8 @@ FAMILIES: dict[str, Callable[..., BaseMixedModel]] = {
     "bernoulli": MixedLogisticRegressor,
     "binomial": MixedBinomialRegressor,
 }
+_GENERALIZED = [name for name in NAMES if name not in FAMILIES]
+FAMILIES |= dict.fromkeys(_GENERALIZED, MixedGeneralizedRegressor)
 # Parameters that the formula decides.
 _DECIDED = ("groups", "fixed_effects", "random_slopes", "random_intercepts")
 _DECIDED += ("covariance", "fit_intercept", "offset", "exposure", "trials")
@@ -54,10 +58,10 @@ def from_formula(
         ``successes | trials(n)``.
     data : dataframe of n_samples rows
         With all these columns; others do no harm.
-    family : {"linear", "gaussian", "poisson", "logistic", "bernoulli", "binomial"}, \
-default="linear"
-        Distribution of the response; the first two are the same, and so are
-        ``"logistic"`` and ``"bernoulli"``.
+    family : str, default="linear"
+        Distribution of the response: ``"linear"`` or ``"gaussian"``, ``"poisson"``,
+        ``"logistic"`` or ``"bernoulli"``, ``"binomial"``, or another one of
+        `MixedGeneralizedRegressor`, such as ``"gamma"``.
     sample_weight : array-like of shape (n_samples,), default=None
         Frequencies, as in ``fit``.
     **parameters : dict
@@ -138,6 +142,8 @@ default="linear"
     found |= _offset(offsets, family)
     found |= _fixed(text, fixed, table)
     found |= _random(random, table)
+    if family in _GENERALIZED:
+        parameters["family"] = family
     model = FAMILIES[family](**found, **parameters)
     X = nw.from_native(data, eager_only=True).select(_columns(found, table))
     return model.fit(X.to_native(), y, sample_weight)

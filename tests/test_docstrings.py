@@ -8,6 +8,7 @@ import pytest
 from skglmm import (
     GroupEffectEncoder,
     MixedBinomialRegressor,
+    MixedGeneralizedRegressor,
     MixedLinearRegressor,
     MixedLogisticRegressor,
     MixedPoissonRegressor,
@@ -19,6 +20,7 @@ MODELS = [
     MixedPoissonRegressor,
     MixedLogisticRegressor,
     MixedBinomialRegressor,
+    MixedGeneralizedRegressor,
 ]
 SOLVERS = [VI, Laplace, MacKay, MCEM, BaseSolver]
 
@@ -84,6 +86,7 @@ def different(first, second):
         (MixedPoissonRegressor, MixedLinearRegressor, LINEAR),
         (MixedPoissonRegressor, MixedLogisticRegressor, CLASSIFIER),
         (MixedPoissonRegressor, MixedBinomialRegressor, {}),
+        (MixedPoissonRegressor, MixedGeneralizedRegressor, {}),
         (MixedLogisticRegressor, GroupEffectEncoder, ENCODER),
     ],
 )

@@ -11,6 +11,7 @@ from test_engine_rules import count, fits, gpu_kernels, graphs, nodes
 
 from skglmm import (
     MixedBinomialRegressor,
+    MixedGeneralizedRegressor,
     MixedLogisticRegressor,
     MixedPoissonRegressor,
 )
@@ -64,6 +65,10 @@ def successes(y):
         MixedLogisticRegressor(groups=0),
         Halves(),
         Halves(groups=0),
+        MixedGeneralizedRegressor(),
+        MixedGeneralizedRegressor(groups=0, family="negative_binomial"),
+        MixedGeneralizedRegressor(family="student_t"),
+        MixedGeneralizedRegressor(groups=0, family="tweedie"),
     ]
 )
 # The checks fit without groups, separable classes, fractional counts, and groups

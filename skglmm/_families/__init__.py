@@ -1,14 +1,11 @@
 """Distributions of the target: all of a family but its TensorFlow."""
 
 from skglmm._families.base import Family
-from skglmm._families.counts import Poisson
-from skglmm._families.normal import Gaussian
-from skglmm._families.overdispersed import NegativeBinomial
-from skglmm._families.successes import Binomial
+from skglmm._families.chosen import chosen
 
 FAMILIES = {
-    family.name: family
-    for family in (Gaussian(), Poisson(), Binomial(), NegativeBinomial())
+    name: chosen(name)
+    for name in ("gaussian", "poisson", "binomial", "negative_binomial")
 }
 
 __all__ = ["FAMILIES", "Family"]

@@ -34,6 +34,9 @@ class Family:
     is_bounded : bool
         Whether a response has a largest value, which the best mean may reach without
         end: yes or no, and successes among trials.
+    is_everywhere : bool
+        Whether every linear predictor has a mean: not so with a link such as the
+        inverse of positive means.
     parameter_names : tuple of str
         Parameters of its own, such as a dispersion, as users read them. The optimiser
         moves each on the whole line, beside the variances.
@@ -42,7 +45,7 @@ class Family:
     """
 
     words, link, residual = "", "", "distribution"
-    is_linear, is_bounded = False, False
+    is_linear, is_bounded, is_everywhere = False, False, True
     parameter_names: tuple[str, ...] = ()
     parameters = None
 
@@ -72,6 +75,36 @@ class Family:
     def natural(self, parameters):
         """The parameters (n_own,) in the user's terms, and their derivatives."""
         raise NotImplementedError
+
+    def events(self, y, weight, trials):
+        """What levels are informed by: rows, or counted events.
+
+        Parameters
+        ----------
+        y, weight : ndarray of shape (n,)
+        trials : ndarray of shape (n,) or None
+
+        Returns
+        -------
+        events : float
+        """
+        return float(np.sum(weight))
+
+    def limit(self, mean):
+        """A simpler model that the family's own parameters have run to, or None.
+
+        Parameters
+        ----------
+        mean : float
+            Mean of the response over rows.
+
+        Returns
+        -------
+        limit : tuple of str or None
+            Name of the parameter, what the simpler model is called, and what to write
+            for it.
+        """
+        return None
 
     def likelihood(self):
         """What the engine computes with: an `engine.likelihoods.Likelihood`.

@@ -36,6 +36,10 @@ class Poisson(Family):
             ]
         return []
 
+    def events(self, y, weight, trials):
+        """What is counted."""
+        return float(weight @ y)
+
     def no_maximum(self, y, trials):
         if np.any(y > 0):
             return None

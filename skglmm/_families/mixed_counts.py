@@ -132,6 +132,10 @@ class Counts:
         """
         return (k + 1.0) * (x - np.expm1(x))
 
+    def distribution(self, k, eta, variance):
+        """P(Y <= k); see the function of this name."""
+        return distribution(self, k, eta, variance)
+
     def place(self, k):
         """Where k lies on the scale of the linear predictor, roughly."""
         return np.log(k + 0.7)
@@ -205,6 +209,10 @@ class Successes:
         a, both = k + 1.0, self.n + 1.0
         return a * x - both * np.log1p(a / both * np.expm1(x))
 
+    def distribution(self, k, eta, variance):
+        """P(Y <= k); see the function of this name."""
+        return distribution(self, k, eta, variance)
+
     def place(self, k):
         """Where k lies on the scale of the linear predictor, roughly."""
         return np.log((k + 0.7) / (self.n - k + 0.3))
@@ -267,7 +275,8 @@ def probabilities(kind, y, eta, variance):
 
     Parameters
     ----------
-    kind : Counts, NegativeCounts or Successes
+    kind : Counts or Successes
+        Or one of their kind, such as `mixtures.AveragedCounts`.
     y : ndarray of shape (n,)
         At least zero, and at most the number of trials.
     eta, variance : ndarray of shape (n,)
@@ -287,7 +296,7 @@ def probabilities(kind, y, eta, variance):
         here = np.flatnonzero(inside)
         if len(here):
             part = kind.rows(here)
-            out[here] = distribution(part, k[here], eta[here], variance[here])
+            out[here] = part.distribution(k[here], eta[here], variance[here])
         return out
 
     return at(np.ceil(y) - 1.0), at(np.floor(y))
@@ -302,7 +311,8 @@ def quantile(kind, probability, eta, variance):
 
     Parameters
     ----------
-    kind : Counts, NegativeCounts or Successes
+    kind : Counts or Successes
+        Or one of their kind, such as `mixtures.AveragedCounts`.
     probability : float
         Between 0 and 1.
     eta, variance : ndarray of shape (n,)
@@ -336,7 +346,7 @@ def quantile(kind, probability, eta, variance):
                 np.floor(0.5 * (low[rows] + high[rows])),
             )
         k = np.clip(k, low[rows] + 1.0, high[rows] - 1.0)
-        p = distribution(part, k, eta[rows], variance[rows])
+        p = part.distribution(k, eta[rows], variance[rows])
         enough = p >= probability
         high[rows[enough]] = k[enough]
         low[rows[~enough]] = k[~enough]

@@ -9,6 +9,8 @@ from skglmm._families.mixed_counts import NegativeCounts, probabilities, quantil
 
 # Sizes that a search begins from.
 _LEAST, _MOST = 0.1, 100.0
+# Share of Poisson's variance that is no more than rounding of it.
+_NOTHING = 1e-4
 
 
 class NegativeBinomial(Poisson):
@@ -32,6 +34,12 @@ class NegativeBinomial(Poisson):
         """The size, exp(psi)."""
         size = np.exp(parameters)
         return size, size
+
+    def limit(self, mean):
+        """Poisson counts, where the variance is no larger than the mean."""
+        if mean / self._size < _NOTHING:
+            return "dispersion", "Poisson", "family='poisson'"
+        return None
 
     def latent_variance(self, mean, noise_variance):
         """log(1 + 1 / mean + 1 / size), that of a lognormal with the same moments."""

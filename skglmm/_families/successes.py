@@ -47,6 +47,11 @@ class Binomial(Family):
                 )
         return []
 
+    def events(self, y, weight, trials):
+        """Outcomes of the rarer kind."""
+        trials = 1.0 if trials is None else trials
+        return min(float(weight @ y), float(np.sum(weight * (trials - y))))
+
     def no_maximum(self, y, trials):
         if not np.any(y > 0):
             return "no row has a success: the number is zero in each"

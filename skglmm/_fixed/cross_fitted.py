@@ -131,7 +131,7 @@ def alternate(part, features, problem, y, solver):
     models = part.begin(data)
     zero = np.zeros(len(y)), np.zeros(len(y))
     apart = [inside for inside, _ in data.fold_rows()]
-    known = Known(zero, [zero] * len(apart))
+    known = Known(zero, [zero] * len(apart), problem.family)
     history, best, words = [], None, ""
     enough = part.tol * problem.weight.sum()
     for _ in range(part.max_iter):
@@ -154,7 +154,7 @@ def alternate(part, features, problem, y, solver):
         fits = [p + level + intercept for p, level in zip(own, levels, strict=True)]
         given = _expect(problem, solver, solution, y, fits, apart)
         *given, by_all = [(mean + intercept, variance) for mean, variance in given]
-        known = Known(by_all, given)
+        known = Known(by_all, given, problem.family.given(solution.parameters))
     else:
         words = _unsettled(part, gain)
     _, solution, origin, f, fitted = best
@@ -270,6 +270,7 @@ def _conditional(problem, solver, solution, y, f, held_out):
         weight=weight,
         offset=offset,
         reml=False,
+        family=problem.family.given(solution.parameters),
     )
     means, posteriors = solver.posterior(current, _factors(solution, 1e-10))
     scale = solution.noise_variance or 1.0

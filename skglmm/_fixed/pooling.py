@@ -47,6 +47,7 @@ class _Pool:
             for _ in solution.covariances
         ]
         self._moments, self._outcomes = [], []
+        self._own, self._own_within = [], []
 
     @property
     def size(self):
@@ -63,6 +64,8 @@ class _Pool:
         self._noise.append(solution.noise_variance)
         self._history.append(-2.0 * solution.log_likelihood)
         self._moments.append(moments)
+        self._own.append(solution.parameters)
+        self._own_within.append(solution.parameters_covariance)
         if not solution.converged:
             self._outcomes.append(solution.outcome)
         inverse = np.linalg.inv(within)
@@ -113,6 +116,18 @@ class _Pool:
         transform = self.coding.transform[~self.coding.aliased]
         return np.einsum("ia,ab,ib->i", transform, covariance, transform)
 
+    def _parameters(self):
+        """What the family has of its own, and its covariance, as fields."""
+        if self._own[0] is None:
+            return {}
+        share = 1.0 + min(self._inflation() / self.size, 0.5)
+        away = np.array(self._own) - np.mean(self._own, axis=0)
+        between = away.T @ away / max(self.size - 1, 1)
+        return {
+            "parameters": np.mean(self._own, axis=0),
+            "parameters_covariance": np.mean(self._own_within, 0) + share * between,
+        }
+
     def solution(self):
         """Pooled `Solution`; the likelihood of the observed values is not known."""
         total, _, _ = self._variances()
@@ -162,6 +177,7 @@ class _Pool:
             effective=1.0 / inflation,
         )
         return Solution(
+            **self._parameters(),
             coef=coef,
             coef_covariance=total,
             covariances=covariances,

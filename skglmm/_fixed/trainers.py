@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
+from skglmm._families import Family
 from skglmm._fixed.features import take, values_of
 
 
@@ -20,10 +21,13 @@ class Known:
         Posterior mean and variance given the cross-fitted predictions of all rows.
     by_fold : list of tuple of two ndarray of shape (n_rows,)
         The same for each model, given the rows it was fitted to.
+    family : Family
+        With the parameters of its own that go with these.
     """
 
     by_all: tuple
     by_fold: list
+    family: Family
 
 
 class _Networks:
@@ -79,6 +83,7 @@ class _Networks:
                 y, at = (y - at) / self._scale, np.zeros_like(y)
             elif data.offset is not None:
                 at = at + data.offset
+            trainer.take_parameters(known.family, data.y, data.trials, data.weight)
             trainer.train(
                 self._inputs,
                 np.stack([y, trials, at, variance, weight]),
@@ -130,14 +135,14 @@ class _Regressors:
         best, size = -np.inf, 1.0
         for k in range(self._part.n_steps):
             steps = (
-                (f, *self._working(f, *part))
+                (f, *self._working(known.family, f, *part))
                 for f, part in zip(starts, known.by_fold, strict=True)
             )
             own, models = self._fit(
                 (f + size * move, data.weight * weight) for f, _, move, weight in steps
             )
             f = data.cross_fitted(own)[0]
-            value = data.weight @ self._working(f, *known.by_all)[0]
+            value = data.weight @ self._working(known.family, f, *known.by_all)[0]
             if k == 0 or value > best:
                 best, self._own, self._models = value, own, models
                 starts = [f] * len(models)
@@ -152,12 +157,12 @@ class _Regressors:
         offset = 0.0 if data.offset is None else data.offset
         return pointwise.suggested(data.family, data.y, data.trials) - offset
 
-    def _working(self, f, mean, variance):
+    def _working(self, family, f, mean, variance):
         from skglmm.engine import pointwise
 
         data = self._data
         at = f + mean if data.offset is None else f + mean + data.offset
-        return pointwise.working(data.family, data.y, data.trials, at, variance)
+        return pointwise.working(family, data.y, data.trials, at, variance)
 
     def state(self):
         """Content of `FittedPart`."""

@@ -160,12 +160,9 @@ def solve_laplace(problem, solver):
 
 
 def events_per_level(problem):
-    """Counted events, or outcomes of the rarer kind, for each level of a factor."""
+    """Rows, counted events or outcomes of the rarer kind, for each level."""
     y = problem.rows()[0][:, -1]
-    events = problem.weight @ y
-    if problem.family.is_bounded:
-        trials = 1.0 if problem.trials is None else problem.trials
-        events = min(events, float(np.sum(problem.weight * (trials - y))))
+    events = problem.family.events(y, problem.weight, problem.trials)
     return events / max(factor.n_levels for factor in problem.design.factors)
 
 

@@ -28,6 +28,8 @@ _ROUNDING = 1e-12
 _NOTHING = 1e-15
 _MODE = 1e-8
 _TINY = 1e-100
+# Least share of a majorant that a step takes for the curvature of a row.
+_STEEP = 0.25
 _INFINITY = np.float64("inf")
 
 
@@ -55,6 +57,11 @@ class Inner:
         """The family's likelihood, at the parameters of its own that rows come with."""
         return self.family.likelihood().given(data["parameters"])
 
+    @property
+    def careful(self):
+        """Whether weights may be negative, so that Newton's steps may lead uphill."""
+        return not self.family.likelihood().is_concave
+
     # ------------------------------------------------------------------ pieces
 
     def eta(self, data, coef, effects):
@@ -73,6 +80,20 @@ class Inner:
             score, weight, _ = likelihood.derivatives(y, trials, eta)
             parts = likelihood.log_density(y, trials, eta), score, weight
         return tuple(w * part for part in parts)
+
+    def steep(self, data, eta, weight):
+        """Positive weights for steps: a majorant's where the true ones are not.
+
+        Parameters
+        ----------
+        eta, weight : tensors of shape (n,)
+            Linear predictor, and what `terms` gives there.
+        """
+        likelihood = self.likelihood(data)
+        if likelihood.is_concave:
+            return weight
+        major = data["weight"] * likelihood.majorant(data["y"], data["trials"], eta)
+        return tf.where(weight > 0.0, tf.maximum(weight, _STEEP * major), major)
 
     def solve(self, index, data, factors, weight, response):
         """Kernel at given row weights, for columns W X and a weighted response."""
@@ -230,7 +251,7 @@ class Inner:
             "spherical": start["spherical"],
             "eta": start["eta"],
             "variance": start["variance"],
-            "used": weight,
+            "used": self.steep(data, start["eta"], weight),
             "weight": weight,
             "score": score,
             "to_coef": start["coef"],
@@ -245,6 +266,8 @@ class Inner:
             "penalty": tf.zeros([], FLOAT),
             "slack": tf.zeros([], FLOAT),
         }
+        if self.careful:
+            first |= {"steep": first["used"], "bold": tf.constant(False)}
         if self.spread:
             blank = tuple(tf.zeros([q, q, n_levels[r]], FLOAT) for r, q in sizes)
             first |= {"posterior": blank, "information": blank}
@@ -254,8 +277,7 @@ class Inner:
         """The state after a step, which is shortened if the objective has risen."""
         fresh = s["step"] >= 1.0
         used = s["used"] + s["step"] * (s["weight"] - s["used"])
-        response = self._response(data, s)
-        newton = self.newton(index, data, factors, used, response, s, tol)
+        newton = self._step(index, data, factors, used, s, tol)
         goal = {
             "to_coef": tf.where(fresh, newton["coef"], s["to_coef"]),
             "to_spherical": tuple(
@@ -269,23 +291,54 @@ class Inner:
         new["used"] = used
 
         took = _falls(s["value"], new["value"])
-        step = tf.where(took, tf.ones([], FLOAT), 0.5 * s["step"])
+        again = took if not self.careful else took | s["bold"]
+        step = tf.where(again, tf.ones([], FLOAT), 0.5 * s["step"])
         change = s["value"] - new["value"]
         kept = tf.cond(took, lambda: new, lambda: {name: s[name] for name in new})
-        slack = self._left_over(s, new) + newton["left"]
+        slack = self._left_over(s, new, newton["pace"]) + newton["left"]
         done = took & fresh & (slack < tol)
         still = tf.abs(change) < _NOTHING * (1.0 + tf.abs(new["value"]))
         done |= took & still & (slack >= 0.5 * s["slack"])
         done |= step < _SHORTEST
         after = {"step": step, "slack": slack, "n": s["n"] + 1, "done": done}
+        if self.careful:
+            after["bold"] = took
         return kept | goal | after | {"memory": newton["memory"]}
 
-    def _response(self, data, s):
+    def _step(self, index, data, factors, used, s, tol):
+        """`newton` at a state, and its weights as ``pace``.
+
+        Where weights may be negative, Newton's step is tried first. One that leads
+        uphill, or nowhere, is followed by a step with the weights of a majorant, which
+        are positive; what the posterior is made of are the true ones nevertheless.
+        """
+        if not self.careful:
+            response = self._response(data, s, s["weight"])
+            found = self.newton(index, data, factors, used, response, s, tol)
+            return found | {"pace": used}
+        pace = tf.where(s["bold"], used, s["steep"])
+        weight = tf.where(s["bold"], s["weight"], s["steep"])
+        response = self._response(data, s, weight)
+        found = self.newton(index, data, factors, pace, response, s, tol)
+        found["pace"] = pace
+        if not self.spread:
+            return found
+
+        def true():
+            state, *_, left, _ = self.solve(index, data, factors, used, response)
+            return left | {"state": state}
+
+        names = ("alone", "normal", "state")
+        return found | tf.cond(
+            s["bold"], lambda: {name: found[name] for name in names}, true
+        )
+
+    def _response(self, data, s, weight):
         """Weights times linear predictor plus score, for `newton`."""
         linear = s["eta"] - data["offset"]
         if not self.joint:
             linear -= tf.linalg.matvec(data["X"], s["coef"])
-        return s["weight"] * linear + s["score"]
+        return weight * linear + s["score"]
 
     def _evaluate(self, index, data, factors, nodes, s, state):
         """The objective at ``coef`` and ``spherical``, and what it is made of.
@@ -321,6 +374,8 @@ class Inner:
         density, score, weight = self.terms(data, eta, variance, nodes)
         value -= 2.0 * tf.reduce_sum(density)
         value = tf.where(tf.math.is_finite(value), value, _INFINITY)
+        if self.careful:
+            new["steep"] = self.steep(data, eta, weight)
         return new | {
             "value": value,
             "variance": variance,
@@ -328,20 +383,24 @@ class Inner:
             "score": score,
         }
 
-    def _left_over(self, old, new):
+    def _left_over(self, old, new, pace):
         """Upper bound of what the next full step could gain, after a full step.
 
         With H = Z'WZ + Sigma^-1 the next Newton step is H^-1 Z'r for the change r of
         the scores that the linearisation missed, and r'Z H^-1 Z'r <= sum r_i^2 / w_i.
         For the posterior covariance, weights that are wrong by d_i cost
         tr((V Z'dZ)^2) / 2 <= sum d_i^2 v_i / (2 w_i).
+
+        Parameters
+        ----------
+        pace : tensor of shape (n,)
+            Weights of the step.
         """
-        used = new["used"]
-        missed = new["score"] - old["score"] + used * (new["eta"] - old["eta"])
-        scale = 1.0 / (used + _TINY)
+        missed = new["score"] - old["score"] + pace * (new["eta"] - old["eta"])
+        scale = 1.0 / ((new["steep"] if self.careful else pace) + _TINY)
         left = tf.reduce_sum(missed * missed * scale)
         if self.spread:
-            wrong = new["weight"] - used
+            wrong = new["weight"] - new["used"]
             left += 0.5 * tf.reduce_sum(wrong * wrong * new["variance"] * scale)
         return left
 

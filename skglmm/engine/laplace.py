@@ -287,7 +287,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
     )
     by_theta = covariance.pull_back(structure, by_factor)
 
-    lower = tf.linalg.cholesky(mode.left["normal"])
+    lower = _root(inner, mode.left["normal"])
     newton = tf.linalg.cholesky_solve(lower, mode.right)[:, 0]
     contrast = tf.concat([-newton, tf.ones([1], FLOAT)], 0)
     h = [blocks.combine(s, contrast) for s in mode.scores]
@@ -330,6 +330,15 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
             },
         },
     }
+
+
+def _root(inner, normal):
+    """Cholesky factor of X'V^-1 X, of its absolute value where it may be indefinite."""
+    if inner.careful:
+        sizes, axes = tf.linalg.eigh(0.5 * (normal + tf.transpose(normal)))
+        sizes = tf.maximum(tf.abs(sizes), RIDGE)
+        normal = tf.matmul(axes * sizes, axes, transpose_b=True)
+    return tf.linalg.cholesky(normal)
 
 
 def _by_factor(structure, index, sums):

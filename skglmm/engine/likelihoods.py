@@ -49,7 +49,15 @@ class Likelihood:
 
     Every method takes the responses y (n,), the number of trials (n,), which most
     families ignore, and the linear predictor.
+
+    Attributes
+    ----------
+    is_concave : bool
+        Whether the log-density is concave in the linear predictor for every response.
+        One that is not has a `majorant` of its own.
     """
+
+    is_concave = True
 
     def given(self, parameters):
         """The likelihood at parameters of its own (`Family.parameter_names`).
@@ -68,6 +76,10 @@ class Likelihood:
     def derivatives(self, y, trials, eta):
         """Score l', weight -l'' and the derivative of the weight, -l'''."""
         raise NotImplementedError
+
+    def majorant(self, y, trials, eta):
+        """A positive curvature, for steps where the true one is not."""
+        return self.derivatives(y, trials, eta)[1]
 
     def constant(self, y, trials):
         """What `log_density` leaves out."""

@@ -125,6 +125,9 @@ class Trainer:
 
     def __init__(self, model, family, learning_rate):
         self.model, self._family = model, family
+        self._parameters = [
+            tf.Variable(0.0, dtype=FLOAT) for _ in family.parameter_names
+        ]
         self._optimizer = getattr(model, "optimizer", None)
         with _seeded(0):
             if self._optimizer is None:
@@ -148,6 +151,16 @@ class Trainer:
     def state(self):
         """Architecture as text, and the weights."""
         return self.model.to_json(), self.model.get_weights()
+
+    def take_parameters(self, family, y, trials, weight):
+        """Train at the parameters that a family has of its own, or that y suggests."""
+        values = family.parameters
+        if values is None and self._parameters:
+            values = family.first_parameters(y, trials, weight)
+        for variable, value in zip(
+            self._parameters, () if values is None else values, strict=True
+        ):
+            variable.assign(value)
 
     def train(self, inputs, columns, rows, held_out, epochs, batch, patience, random):
         """Improve the network until the loss of held-out rows no longer falls.
@@ -230,8 +243,11 @@ class Trainer:
         eta = output + mean
         if self._family.is_linear:
             return tf.reduce_mean(0.5 * weight * (y - eta) ** 2)
-        density, score, _ = self._family.likelihood().expected(
-            y, trials, tf.stop_gradient(eta), variance, normal_nodes(_NODES)
+        parameters = [tf.convert_to_tensor(v) for v in self._parameters]
+        density, score, _ = (
+            self._family.likelihood()
+            .given(parameters)
+            .expected(y, trials, tf.stop_gradient(eta), variance, normal_nodes(_NODES))
         )
         # the derivative of the mean of l is the mean of l'
         slope = tf.stop_gradient(score) * (eta - tf.stop_gradient(eta))

@@ -9,6 +9,16 @@ from skglmm.engine.structure import FLOAT
 _NODES = 21
 
 
+def _bound(family, y, trials):
+    """The likelihood, at the family's own parameters or those that y suggests."""
+    likelihood, parameters = family.likelihood(), family.parameters
+    if not family.parameter_names:
+        return likelihood
+    if parameters is None:
+        parameters = family.first_parameters(y, trials, np.ones_like(y))
+    return likelihood.given([tf.constant(p, FLOAT) for p in parameters])
+
+
 def log_density(family, y, trials, eta):
     """Log-likelihoods of rows, without what does not depend on `eta`.
 
@@ -27,7 +37,8 @@ def log_density(family, y, trials, eta):
     trials = np.ones_like(y) if trials is None else trials
     repeated = (np.repeat(part, eta.shape[1]) for part in (y, trials))
     inputs = (tf.constant(part, FLOAT) for part in (*repeated, eta.ravel()))
-    return family.likelihood().log_density(*inputs).numpy().reshape(eta.shape)
+    likelihood = _bound(family, y, trials)
+    return likelihood.log_density(*inputs).numpy().reshape(eta.shape)
 
 
 def working(family, y, trials, mean, variance):
@@ -42,7 +53,8 @@ def working(family, y, trials, mean, variance):
     """
     trials = np.ones_like(y) if trials is None else trials
     inputs = (tf.constant(part, FLOAT) for part in (y, trials, mean, variance))
-    density, score, weight = family.likelihood().expected(*inputs, normal_nodes(_NODES))
+    likelihood = _bound(family, y, trials)
+    density, score, weight = likelihood.expected(*inputs, normal_nodes(_NODES))
     weight = np.maximum(weight.numpy(), 1e-10)
     return density.numpy(), score.numpy() / weight, weight
 
@@ -50,13 +62,14 @@ def working(family, y, trials, mean, variance):
 def suggested(family, y, trials):
     """Linear predictors (n_rows,) that the responses alone suggest."""
     trials = np.ones_like(y) if trials is None else trials
-    start = family.likelihood().start(tf.constant(y, FLOAT), tf.constant(trials, FLOAT))
-    return start.numpy()
+    likelihood = _bound(family, y, trials)
+    return likelihood.start(tf.constant(y, FLOAT), tf.constant(trials, FLOAT)).numpy()
 
 
 def log_probability(family, y, trials, eta):
     """The same as `log_density`, with what does not depend on `eta`."""
     trials = np.ones_like(y) if trials is None else trials
     inputs = (tf.constant(part, FLOAT) for part in (y, trials))
-    constant = np.broadcast_to(family.likelihood().constant(*inputs), y.shape)
+    likelihood = _bound(family, y, trials)
+    constant = np.broadcast_to(likelihood.constant(*inputs), y.shape)
     return log_density(family, y, trials, eta) + constant[:, None]

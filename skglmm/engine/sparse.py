@@ -59,6 +59,16 @@ class SparseInner(Inner):
         width += sum(self._size(index, r) for r in self._small)
         return tf.zeros([n_rest, width], FLOAT)
 
+    @property
+    def careful(self):
+        """Weights are positive: where the true ones are not, a majorant's."""
+        return False
+
+    def terms(self, data, eta, variance, nodes):
+        """See `Inner.terms`."""
+        density, score, weight = super().terms(data, eta, variance, nodes)
+        return density, score, self.steep(data, eta, weight)
+
     # ------------------------------------------------------------------- sums
 
     def _reduce(self, index, data, r, values):

@@ -115,3 +115,14 @@ def no_parameters(family, solver):
         f"solver={solver!r} moves variances and effects only, and the {family.words} "
         f"response has a {names} to be estimated with them: use 'vi' or 'laplace'."
     )
+
+
+def only_laplace(family, solver):
+    """Why a solver does not fit a family that some linear predictors are outside of."""
+    if family.is_everywhere:
+        return None
+    return (
+        f"solver={solver!r} averages over all linear predictors, and with the "
+        f"{family.link} link a {family.words} response has no mean for some: use "
+        "solver='laplace', or another link."
+    )

@@ -8,7 +8,7 @@ from skglmm._problem.problem import Problem
 from skglmm._problem.roots import covariance_root, in_coordinates
 from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval, StrOptions
-from skglmm.solvers._base import BaseSolver, no_parameters
+from skglmm.solvers._base import BaseSolver, no_parameters, only_laplace
 
 
 class MacKay(BaseSolver):
@@ -126,6 +126,8 @@ class MacKay(BaseSolver):
             )
         if problem.family.parameter_names:
             return no_parameters(problem.family, "mackay")
+        if not problem.family.is_everywhere:
+            return only_laplace(problem.family, "mackay")
         known, linear = self.covariances is not None, problem.family.is_linear
         if known and linear and self.noise_variance is None:
             return (

@@ -5,7 +5,7 @@ from numbers import Integral
 from skglmm._problem.problem import Problem
 from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval, StrOptions
-from skglmm.solvers._base import BaseSolver, no_parameters
+from skglmm.solvers._base import BaseSolver, no_parameters, only_laplace
 
 
 class MCEM(BaseSolver):
@@ -137,6 +137,8 @@ class MCEM(BaseSolver):
             )
         if problem.family.parameter_names:
             return no_parameters(problem.family, "mcem")
+        if not problem.family.is_everywhere:
+            return only_laplace(problem.family, "mcem")
         if any(factor.structure.couples for factor in problem.design.factors):
             return (
                 "solver='mcem' draws effects level by level, and the levels of a "

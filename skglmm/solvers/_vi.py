@@ -10,7 +10,7 @@ from skglmm._problem.design import kept_factors
 from skglmm._problem.problem import Problem
 from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval, StrOptions
-from skglmm.solvers._base import BaseSolver
+from skglmm.solvers._base import BaseSolver, only_laplace
 
 # Seconds of an evaluation above which probes (linear model) or couplings to second
 # order (others, which evaluate them more often) are the better choice.
@@ -138,6 +138,9 @@ class VI(BaseSolver):
         if kept is None:
             return np.inf
         return _GENERALIZED if auto else -1.0
+
+    def supports(self, problem: Problem) -> str | None:
+        return only_laplace(problem.family, "vi")
 
     def solve(self, problem: Problem) -> Solution:
         if not problem.family.is_linear:
