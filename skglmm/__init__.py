@@ -8,6 +8,7 @@ from skglmm._fixed.parts import NetworkPart, RegressorPart
 from skglmm._linear import MixedLinearRegressor
 from skglmm._logistic import MixedLogisticRegressor
 from skglmm._notation import from_formula
+from skglmm._ordinal import MixedOrdinalClassifier
 from skglmm._poisson import MixedPoissonRegressor
 from skglmm._problem.show_plan import show_plan
 from skglmm._version import __version__
@@ -17,6 +18,7 @@ __all__ = [
     "MixedBinomialRegressor",
     "MixedLinearRegressor",
     "MixedLogisticRegressor",
+    "MixedOrdinalClassifier",
     "MixedPoissonRegressor",
     "NetworkPart",
     "OtherVersionWarning",

@@ -52,8 +52,8 @@ class Inputs:
     y, weight : ndarray of shape (n_rows,)
     offset, trials : ndarray of shape (n_rows,) or None
         Offset of the linear predictor, exposures included, and numbers of trials.
-    classes : ndarray of shape (2,) or None
-        What the target was before it became zeros and ones.
+    classes : ndarray of shape (n_classes,) or None
+        What the target was before it became zeros, ones and so on.
     rows : ndarray of shape (n_rows,)
         Positions of the rows in X.
     named : dict of int or tuple of int
@@ -169,6 +169,7 @@ def read(
     present = None if weight is None else weight > 0
     coded = _coded(table, terms, named, listed, reference, present, part, missing)
     categories, formula, table, terms, fixed, messages = coded
+    messages = [*messages, *target.messages]
     features = None if part is None else part.read(table, fixed)
     numeric = _numeric(fixed if part is None else (), terms)
     matrix = read_matrix(table, numeric, terms, part, missing)
