@@ -67,9 +67,7 @@ class Ordered(Likelihood):
 
     def expected(self, y, trials, mean, variance, nodes):
         limits = self._limits(y)
-        return _mean(
-            lambda eta: self._terms(limits, eta)[:3], mean, variance, nodes
-        )
+        return _mean(lambda eta: self._terms(limits, eta)[:3], mean, variance, nodes)
 
     def constant(self, y, trials):
         return tf.zeros_like(y)
@@ -145,21 +143,15 @@ class Probit(Ordered):
         close = _between_close(
             tf.where(narrow, middle, 0.0 * half), tf.where(narrow, gap, half)
         )
-        apart = _between_apart(
-            tf.where(narrow, half, u), tf.where(narrow, -half, low)
-        )
-        return tuple(
-            tf.where(narrow, a, b) for a, b in zip(close, apart, strict=True)
-        )
+        apart = _between_apart(tf.where(narrow, half, u), tf.where(narrow, -half, low))
+        return tuple(tf.where(narrow, a, b) for a, b in zip(close, apart, strict=True))
 
 
 def _between_close(middle, gap):
     """Terms for thresholds around `middle`, by Gauss-Legendre nodes between them."""
     x, w = np.polynomial.legendre.leggauss(8)
     points = [(0.5 * s, 0.5 * v) for s, v in zip(x, w, strict=True)]
-    masses = [
-        v * tf.exp(-s * gap * (middle + 0.5 * s * gap)) for s, v in points
-    ]
+    masses = [v * tf.exp(-s * gap * (middle + 0.5 * s * gap)) for s, v in points]
     total = tf.add_n(masses)
     shares = [mass / total for mass in masses]
     mean = tf.add_n([a * s for a, (s, _) in zip(shares, points, strict=True)])
@@ -212,7 +204,9 @@ def _tail(x):
         lost = 1.0 - odd * t * lost
     lost = t * lost
     share = 1.0 - lost
-    log_far = -0.5 * there * there - tf.math.log(-there) - _LOG_ROOT + tf.math.log(share)
+    log_far = (
+        -0.5 * there * there - tf.math.log(-there) - _LOG_ROOT + tf.math.log(share)
+    )
     return (
         tf.where(far, log_far, log_near),
         tf.where(far, -there / share, ratio_near),
