@@ -248,6 +248,12 @@ class MixedOrdinalClassifier(ClassifierMixin, BaseMixedModel):
         self.verbose = verbose
         self.random_state = random_state
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # the checks' three classes lie in no order along a line
+        tags.classifier_tags.poor_score = True
+        return tags
+
     def _distribution(self):
         return self._distribution_of(getattr(self, "classes_", (0, 1)))
 
