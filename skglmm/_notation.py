@@ -12,6 +12,7 @@ from skglmm._base import BaseMixedModel
 from skglmm._binomial import MixedBinomialRegressor
 from skglmm._linear import MixedLinearRegressor
 from skglmm._logistic import MixedLogisticRegressor
+from skglmm._ordinal import MixedOrdinalClassifier
 from skglmm._poisson import MixedPoissonRegressor
 from skglmm._reading.categories import Categories
 from skglmm._reading.formula import Formula, import_formulaic
@@ -26,6 +27,7 @@ FAMILIES: dict[str, Callable[..., BaseMixedModel]] = {
     "logistic": MixedLogisticRegressor,
     "bernoulli": MixedLogisticRegressor,
     "binomial": MixedBinomialRegressor,
+    "ordinal": MixedOrdinalClassifier,
 }
 # Parameters that the formula decides.
 _DECIDED = ("groups", "fixed_effects", "random_slopes", "random_intercepts")
@@ -54,8 +56,8 @@ def from_formula(
         ``successes | trials(n)``.
     data : dataframe of n_samples rows
         With all these columns; others do no harm.
-    family : {"linear", "gaussian", "poisson", "logistic", "bernoulli", "binomial"}, \
-default="linear"
+    family : {"linear", "gaussian", "poisson", "logistic", "bernoulli", "binomial", \
+"ordinal"}, default="linear"
         Distribution of the response; the first two are the same, and so are
         ``"logistic"`` and ``"bernoulli"``.
     sample_weight : array-like of shape (n_samples,), default=None
@@ -138,6 +140,11 @@ default="linear"
     found |= _offset(offsets, family)
     found |= _fixed(text, fixed, table)
     found |= _random(random, table)
+    if "fit_intercept" in found and family == "ordinal":
+        raise ValueError(
+            f"{formula!r} takes the intercept out, and thresholds stand in its place: "
+            "leave the 0 out."
+        )
     model = FAMILIES[family](**found, **parameters)
     X = nw.from_native(data, eager_only=True).select(_columns(found, table))
     return model.fit(X.to_native(), y, sample_weight)

@@ -47,6 +47,12 @@ class Family:
     parameters = None
 
     @property
+    def in_words(self):
+        """The parameters of its own as a message calls them."""
+        names = (name.replace("_", " ") for name in self.parameter_names)
+        return f"a {' and '.join(names)}"
+
+    @property
     def origin(self):
         """The family before it was given values of its parameters."""
         return self if self.parameters is None else self._origin

@@ -70,6 +70,11 @@ class Ordered(Family):
         if n_classes == 2:
             self.words = "binary"
 
+    @property
+    def in_words(self):
+        """The parameters of its own as a message calls them."""
+        return "thresholds"
+
     def likelihood(self):
         """The likelihood of the link."""
         from skglmm.engine.ordered import LINKS
@@ -145,6 +150,13 @@ class Ordered(Family):
         padded = np.hstack([np.ones((len(y), 1)), above, np.zeros((len(y), 1))])
         row, k = np.arange(len(y)), np.asarray(y).astype(int)
         return between(1.0 - padded[row, k], 1.0 - padded[row, k + 1], random)
+
+    def deviance(self, y, mean, trials):
+        """There is none: classes with one mean differ in their probabilities."""
+        raise ValueError(
+            "Ordered classes have no deviance of a mean: use kind='quantile' of "
+            "residuals, or the log-likelihood."
+        )
 
     def sample(self, eta, size, random):
         """Classes in which a uniform variable falls."""

@@ -60,6 +60,14 @@ def read_ordered(y, n_rows, estimator, given=None, fitted=None):
     return Target(codes.astype(np.float64), classes, tuple(messages))
 
 
+def order_of(y):
+    """Ordered categories of a column from the lowest to the highest, or None."""
+    dtype = getattr(y, "dtype", None)
+    if not (isinstance(dtype, pd.CategoricalDtype) and dtype.ordered):
+        return None
+    return dtype.categories.to_numpy()
+
+
 def _categories(y):
     """Categories of a column in their order; None where that is the one of letters."""
     dtype = getattr(y, "dtype", None)
