@@ -16,6 +16,10 @@ from skglmm.engine.likelihoods import Likelihood, _mean
 # Place of a threshold that is not there.
 _FAR = 1e10
 _LOG_ROOT = 0.5 * np.log(2.0 * np.pi)
+# Gaps, and their products with the place, below which normal thresholds are close, and
+# nodes and weights between -1/2 and 1/2.
+_CLOSE = 0.6
+_POINTS, _WEIGHTS = (0.5 * part for part in np.polynomial.legendre.leggauss(6))
 
 
 class Ordered(Likelihood):
@@ -56,8 +60,12 @@ class Ordered(Likelihood):
         """l, l', -l'' and -l''' between limits; without what `constant` has."""
         raise NotImplementedError
 
+    def _density(self, limits, eta):
+        """The first of them alone."""
+        return self._terms(limits, eta)[0]
+
     def log_density(self, y, trials, eta):
-        return self._terms(self._limits(y), eta)[0]
+        return self._density(self._limits(y), eta)
 
     def derivatives(self, y, trials, eta):
         return self._terms(self._limits(y), eta)[1:]
@@ -134,45 +142,74 @@ class Probit(Ordered):
     are close they are sums over nodes; elsewhere the two tails differ enough.
     """
 
-    def _terms(self, limits, eta):
+    @staticmethod
+    def _apart_or_close(limits, eta):
+        """Which rows have close thresholds, and what both ways take of all rows."""
         upper, lower, gap = limits
         u, low = upper - eta, lower - eta
         middle = u - 0.5 * gap
-        narrow = (gap < 1.0) & (tf.abs(middle * gap) < 1.0)
-        half = 0.5 * tf.ones_like(u)
-        close = _between_close(
-            tf.where(narrow, middle, 0.0 * half), tf.where(narrow, gap, half)
+        narrow = (gap < _CLOSE) & (tf.abs(middle * gap) < _CLOSE)
+        half, zero = 0.5 * tf.ones_like(u), tf.zeros_like(u)
+        close = tf.where(narrow, middle, zero), tf.where(narrow, gap, _CLOSE * half)
+        apart = tf.where(narrow, half, u), tf.where(narrow, -half, low)
+        return narrow, close, apart
+
+    def _density(self, limits, eta):
+        narrow, (middle, gap), (u, low) = self._apart_or_close(limits, eta)
+        return tf.where(
+            narrow,
+            _log_close(middle, gap, tf.reduce_sum(_masses(middle, gap), -1)),
+            _log_apart(*map(_log_tail, _nearer(u, low)[1:])),
         )
-        apart = _between_apart(tf.where(narrow, half, u), tf.where(narrow, -half, low))
-        return tuple(tf.where(narrow, a, b) for a, b in zip(close, apart, strict=True))
+
+    def _terms(self, limits, eta):
+        narrow, close, apart = self._apart_or_close(limits, eta)
+        pairs = zip(_between_close(*close), _between_apart(*apart), strict=True)
+        return tuple(tf.where(narrow, a, b) for a, b in pairs)
+
+
+def _masses(middle, gap):
+    """Parts (..., K) of the density around `middle`, which is left out, at nodes."""
+    step = _POINTS * gap[..., None]
+    return _WEIGHTS * tf.exp(-step * (middle[..., None] + 0.5 * step))
+
+
+def _log_close(middle, gap, total):
+    return tf.math.log(gap * total) - 0.5 * middle * middle - _LOG_ROOT
 
 
 def _between_close(middle, gap):
     """Terms for thresholds around `middle`, by Gauss-Legendre nodes between them."""
-    x, w = np.polynomial.legendre.leggauss(8)
-    points = [(0.5 * s, 0.5 * v) for s, v in zip(x, w, strict=True)]
-    masses = [v * tf.exp(-s * gap * (middle + 0.5 * s * gap)) for s, v in points]
-    total = tf.add_n(masses)
-    shares = [mass / total for mass in masses]
-    mean = tf.add_n([a * s for a, (s, _) in zip(shares, points, strict=True)])
-    away = [s - mean for s, _ in points]
-    second = tf.add_n([a * d * d for a, d in zip(shares, away, strict=True)])
-    third = tf.add_n([a * d * d * d for a, d in zip(shares, away, strict=True)])
-    density = tf.math.log(gap * total) - 0.5 * middle * middle - _LOG_ROOT
-    return density, middle + gap * mean, 1.0 - gap**2 * second, -(gap**3) * third
+    masses = _masses(middle, gap)
+    total = tf.reduce_sum(masses, -1)
+    shares = masses / total[..., None]
+    mean = tf.reduce_sum(shares * _POINTS, -1)
+    away = _POINTS - mean[..., None]
+    square = shares * away * away
+    second, third = tf.reduce_sum(square, -1), tf.reduce_sum(square * away, -1)
+    weight = 1.0 - gap * gap * second
+    density = _log_close(middle, gap, total)
+    return density, middle + gap * mean, weight, -gap * gap * gap * third
+
+
+def _nearer(u, low):
+    """Whether the upper tail is the nearer one, and thresholds as seen from there."""
+    turned = u + low > 0.0
+    return turned, tf.where(turned, -low, u), tf.where(turned, -u, low)
+
+
+def _log_apart(log_u, log_low):
+    return log_u + tf.math.log(-tf.math.expm1(log_low - log_u))
 
 
 def _between_apart(u, low):
-    """Terms for thresholds whose tails differ, both seen from the nearer tail."""
-    turned = u + low > 0.0
-    one = tf.ones_like(u)
-    sign = tf.where(turned, -one, one)
-    u, low = tf.where(turned, -low, u), tf.where(turned, -u, low)
-    log_u, ratio_u, rest = _tail(u)
-    log_low, ratio_low, _ = _tail(low)
+    """Terms for thresholds whose tails differ."""
+    turned, u, low = _nearer(u, low)
+    sign = tf.where(turned, -tf.ones_like(u), tf.ones_like(u))
+    log_u, log_low = _log_tail(u), _log_tail(low)
+    (ratio_u, rest), (ratio_low, _) = _ratio(u), _ratio(low)
     apart = log_u - log_low
-    left = tf.exp(-apart)
-    odds = left / -tf.math.expm1(-apart)
+    odds = tf.exp(-apart) / -tf.math.expm1(-apart)
     of_u, of_low = ratio_u * (1.0 + odds), ratio_low * odds
     score, step = of_low - of_u, ratio_u - ratio_low
     weight = (
@@ -186,32 +223,49 @@ def _between_apart(u, low):
         - low * of_low * (low - score)
         - 2.0 * score * weight
     )
-    density = log_u + tf.math.log(-tf.math.expm1(-apart))
-    return density, sign * score, weight, sign * third
+    return _log_apart(log_u, log_low), sign * score, weight, sign * third
 
 
-def _tail(x):
-    """log P, M = p / P and x + M, of the normal distribution function P."""
+def _split(x):
+    """Where the tail is far, and x there and elsewhere."""
     far = x < -20.0
-    near = tf.where(far, tf.zeros_like(x), x)
-    probability = 0.5 * tf.math.erfc(near * -np.sqrt(0.5))
-    log_near = tf.math.log(probability)
-    ratio_near = tf.exp(-0.5 * near * near - _LOG_ROOT) / probability
-    there = tf.where(far, x, -30.0 * tf.ones_like(x))
-    t = 1.0 / (there * there)
+    return far, tf.where(far, x, -30.0 * tf.ones_like(x)), tf.where(far, 0.0 * x, x)
+
+
+def _lost(x):
+    """1 + x P / p far in the tail of the normal distribution function P."""
+    t = 1.0 / (x * x)
     lost = tf.ones_like(t)
     for odd in (15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0):
         lost = 1.0 - odd * t * lost
-    lost = t * lost
-    share = 1.0 - lost
-    log_far = (
-        -0.5 * there * there - tf.math.log(-there) - _LOG_ROOT + tf.math.log(share)
-    )
-    return (
-        tf.where(far, log_far, log_near),
-        tf.where(far, -there / share, ratio_near),
-        tf.where(far, -there * lost / share, near + ratio_near),
-    )
+    return t * lost
+
+
+@tf.custom_gradient
+def _log_tail(x):
+    """log P."""
+    far, there, near = _split(x)
+    log_far = tf.math.log((_lost(there) - 1.0) / there) - 0.5 * there * there
+    log_near = tf.math.log(0.5 * tf.math.erfc(near * -np.sqrt(0.5)))
+    value = tf.where(far, log_far - _LOG_ROOT, log_near)
+    return value, lambda change: change * _ratio(x)[0]
+
+
+@tf.custom_gradient
+def _ratio(x):
+    """M = p / P and x + M."""
+    far, there, near = _split(x)
+    lost = _lost(there)
+    probability = 0.5 * tf.math.erfc(near * -np.sqrt(0.5))
+    ratio = tf.exp(-0.5 * near * near - _LOG_ROOT) / probability
+    share = -there / (1.0 - lost)
+    ratio, rest = tf.where(far, share, ratio), tf.where(far, share * lost, near + ratio)
+
+    def slope(of_ratio, of_rest):
+        down = ratio * rest
+        return of_rest * (1.0 - down) - of_ratio * down
+
+    return (ratio, rest), slope
 
 
 LINKS = {"logit": Logit, "probit": Probit, "cloglog": Cloglog}
