@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skglmm._families import FAMILIES
+from skglmm._families import FAMILIES, Family
 from skglmm._problem.coding import least_squares
 from skglmm._problem.random_part import random_part, random_variance
 from skglmm._problem.roots import covariance_root
@@ -25,6 +25,8 @@ class Drawn:
         Relative factors to begin the next fit from.
     effects, roots : tuple of ndarray of shape (q, n_levels), (q, q)
         Of the random effects and of their covariances, by factor.
+    family : Family or None, default=None
+        With the parameters of its own, where it has any.
     """
 
     coef: np.ndarray
@@ -33,6 +35,7 @@ class Drawn:
     start: tuple
     effects: tuple
     roots: tuple
+    family: Family | None = None
 
 
 def turn(problem, y, solver, random):
@@ -82,7 +85,8 @@ def _working_turn(problem, y, solver, random):
     variance = random_variance(problem, solution.posteriors)
     eta = fixed + mean
     at = eta if problem.offset is None else eta + problem.offset
-    _, step, weight = working(problem.family, y, problem.trials, at, variance)
+    family = problem.family.given(solution.parameters)
+    _, step, weight = working(family, y, problem.trials, at, variance)
     linear = replace(
         problem,
         border=problem.border.copy(),
@@ -93,7 +97,7 @@ def _working_turn(problem, y, solver, random):
         linear, eta + step, roots, 1.0, random, solver.device, _as_it_is
     )
     start = _off_zero(roots, 1.0)
-    return solution, Drawn(coef, part, None, start, effects, roots)
+    return solution, Drawn(coef, part, None, start, effects, roots, family)
 
 
 def _as_it_is(y, border, weight):

@@ -96,7 +96,7 @@ def impute(problem, y, X, solver, fit_intercept):
         if problem.family.is_linear:
             response = Normal(y, drawn.noise / problem.precision, drawn.roots)
         else:
-            response = Other(problem.family, y, problem.trials)
+            response = Other(drawn.family, y, problem.trials)
             base = base if problem.offset is None else base + problem.offset
         columns.draw(base, coef[first:], response, drawn, random)
     return pool.solution(), pool.border, pool.coding, pool.imputed(columns)

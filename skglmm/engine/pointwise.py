@@ -9,6 +9,13 @@ from skglmm.engine.structure import FLOAT
 _NODES = 21
 
 
+def _likelihood(family):
+    """That of a family, at values of the parameters of its own if it has these."""
+    if family.parameters is None:
+        return family.likelihood()
+    return family.likelihood().given([tf.constant(v, FLOAT) for v in family.parameters])
+
+
 def log_density(family, y, trials, eta):
     """Log-likelihoods of rows, without what does not depend on `eta`.
 
@@ -27,7 +34,7 @@ def log_density(family, y, trials, eta):
     trials = np.ones_like(y) if trials is None else trials
     repeated = (np.repeat(part, eta.shape[1]) for part in (y, trials))
     inputs = (tf.constant(part, FLOAT) for part in (*repeated, eta.ravel()))
-    return family.likelihood().log_density(*inputs).numpy().reshape(eta.shape)
+    return _likelihood(family).log_density(*inputs).numpy().reshape(eta.shape)
 
 
 def working(family, y, trials, mean, variance):
@@ -42,7 +49,8 @@ def working(family, y, trials, mean, variance):
     """
     trials = np.ones_like(y) if trials is None else trials
     inputs = (tf.constant(part, FLOAT) for part in (y, trials, mean, variance))
-    density, score, weight = family.likelihood().expected(*inputs, normal_nodes(_NODES))
+    nodes = normal_nodes(_NODES)
+    density, score, weight = _likelihood(family).expected(*inputs, nodes)
     weight = np.maximum(weight.numpy(), 1e-10)
     return density.numpy(), score.numpy() / weight, weight
 
@@ -50,7 +58,8 @@ def working(family, y, trials, mean, variance):
 def suggested(family, y, trials):
     """Linear predictors (n_rows,) that the responses alone suggest."""
     trials = np.ones_like(y) if trials is None else trials
-    start = family.likelihood().start(tf.constant(y, FLOAT), tf.constant(trials, FLOAT))
+    inputs = (tf.constant(part, FLOAT) for part in (y, trials))
+    start = _likelihood(family).start(*inputs)
     return start.numpy()
 
 
@@ -58,5 +67,5 @@ def log_probability(family, y, trials, eta):
     """The same as `log_density`, with what does not depend on `eta`."""
     trials = np.ones_like(y) if trials is None else trials
     inputs = (tf.constant(part, FLOAT) for part in (y, trials))
-    constant = np.broadcast_to(family.likelihood().constant(*inputs), y.shape)
+    constant = np.broadcast_to(_likelihood(family).constant(*inputs), y.shape)
     return log_density(family, y, trials, eta) + constant[:, None]
