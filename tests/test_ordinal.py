@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose
 from scipy import stats
 from scipy.integrate import quad
 from scipy.special import expit, log_expit
+from sklearn.linear_model import LinearRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skglmm import (
@@ -468,6 +469,31 @@ def test_a_formula_and_the_encoder_know_them(wine, fitted):
     assert encoder.target_type_ == "ordinal"
     effects = fitted["vi"].random_effects_["judge"]["Intercept"]
     assert_allclose(encoded[:, 0], effects[X["judge"]], rtol=1e-5)
+
+
+def test_missing_values_are_drawn_with_the_thresholds():
+    """Estimates are within what the lost information allows, of those of all values."""
+    rng = np.random.default_rng(0)
+    g, x = rng.integers(0, 40, 1500), rng.normal(size=(1500, 2))
+    x[:, 1] = 0.6 * x[:, 0] + 0.8 * x[:, 1]
+    latent = x @ [1.0, 0.5] + 0.8 * rng.normal(size=40)[g] + rng.logistic(size=1500)
+    X = pd.DataFrame(x, columns=["x", "z"]).assign(g=g)
+    y = np.digitize(latent, [-2.0, 0.0, 1.5])
+    full = MixedOrdinalClassifier("g").fit(X, y)
+    X.loc[rng.random(1500) < 0.25, "z"] = np.nan
+    model = MixedOrdinalClassifier("g", missing="model", random_state=0).fit(X, y)
+    for name in ("fixed_effects_", "family_parameters_"):
+        ours, theirs = getattr(model, name), getattr(full, name)
+        away = (ours["estimate"] - theirs["estimate"]) / ours["std_error"]
+        assert np.abs(away).max() < 1.0
+        ratio = ours["std_error"] / theirs["std_error"]
+        assert ((ratio > 0.98) & (ratio < 1.3)).all()
+
+
+def test_a_fixed_part_that_needs_known_thresholds_is_refused(wine):
+    model = MixedOrdinalClassifier("judge", fixed_effects=LinearRegression())
+    with pytest.raises(ValueError, match="depend on thresholds as well: use a formula"):
+        model.fit(*wine)
 
 
 # scikit-learn and size

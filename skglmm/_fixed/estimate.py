@@ -149,6 +149,13 @@ class CrossFitted:
     def estimate(self, working: Working, inputs: Inputs, solver: BaseSolver):
         """Fit models and random effects in turns."""
         problem = working.problem
+        if problem.family.parameter_names:
+            raise ValueError(
+                f"fixed_effects is {describe(self.part)}, which is fitted to working "
+                f"responses, and those of the {problem.family.words} response depend "
+                f"on {problem.family.in_words} as well: use a formula or a list of "
+                "columns."
+            )
         design = problem.design
         features = take(inputs.features, design.rows(inputs.rows))
         solution, origin, f, fitted = alternate(

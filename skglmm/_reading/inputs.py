@@ -166,10 +166,9 @@ def read(
     TypeError, ValueError
         If a column cannot be read, or if the rows cannot determine the model.
     """
-    present = None if weight is None else weight > 0
-    coded = _coded(table, terms, named, listed, reference, present, part, missing)
+    coded = _coded(table, terms, named, listed, reference, weight, part, missing)
     categories, formula, table, terms, fixed, messages = coded
-    messages = [*messages, *target.messages]
+    messages += target.messages
     features = None if part is None else part.read(table, fixed)
     numeric = _numeric(fixed if part is None else (), terms)
     matrix = read_matrix(table, numeric, terms, part, missing)
@@ -208,8 +207,9 @@ def _precision(table, special, named, rows):
     return row_precision(special["precision"], where, rows)
 
 
-def _coded(table, terms, named, listed, reference, present, part, missing):
+def _coded(table, terms, named, listed, reference, weight, part, missing):
     """Categories and formula; table, terms and fixed positions with them; messages."""
+    present = None if weight is None else weight > 0
     formula, as_categories = None, frozenset()
     if isinstance(listed, Formula) and listed.text in (table.names or ()):
         listed = [listed.text]
