@@ -10,6 +10,7 @@ from skglmm import (
     MixedBinomialRegressor,
     MixedLinearRegressor,
     MixedLogisticRegressor,
+    MixedOrdinalClassifier,
     MixedPoissonRegressor,
 )
 from skglmm.solvers import MCEM, VI, BaseSolver, Laplace, MacKay
@@ -19,6 +20,7 @@ MODELS = [
     MixedPoissonRegressor,
     MixedLogisticRegressor,
     MixedBinomialRegressor,
+    MixedOrdinalClassifier,
 ]
 SOLVERS = [VI, Laplace, MacKay, MCEM, BaseSolver]
 
@@ -37,6 +39,7 @@ CLASSIFIER = {
     "coef_": "classifiers of scikit-learn have a row a class",
     "intercept_": "as coef_",
 }
+ORDINAL = {"intercept_": "there are thresholds"}
 ENCODER = {
     "groups": "they are encoded, and may come from the estimator",
     "handle_unknown": "a label may be missing as well",
@@ -84,6 +87,7 @@ def different(first, second):
         (MixedPoissonRegressor, MixedLinearRegressor, LINEAR),
         (MixedPoissonRegressor, MixedLogisticRegressor, CLASSIFIER),
         (MixedPoissonRegressor, MixedBinomialRegressor, {}),
+        (MixedPoissonRegressor, MixedOrdinalClassifier, ORDINAL),
         (MixedLogisticRegressor, GroupEffectEncoder, ENCODER),
     ],
 )
