@@ -404,7 +404,7 @@ def test_profiles_and_ratios_of_likelihoods(wine, fitted):
     small = MixedOrdinalClassifier(
         "judge", fixed_effects=["contact"], solver=QUADRATURE
     ).fit(X, y)
-    tested = inference.compare(small, model, X=X, y=y)
+    tested = inference.compare([small, model], X, y)
     ratio = 2 * (model.log_likelihood_ - small.log_likelihood_)
     assert tested["chi2"].iloc[-1] == pytest.approx(ratio)
 
