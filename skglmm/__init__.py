@@ -9,6 +9,7 @@ from skglmm._generalized import MixedGeneralizedRegressor
 from skglmm._linear import MixedLinearRegressor
 from skglmm._logistic import MixedLogisticRegressor
 from skglmm._notation import from_formula
+from skglmm._ordinal import MixedOrdinalClassifier
 from skglmm._poisson import MixedPoissonRegressor
 from skglmm._problem.show_plan import show_plan
 from skglmm._version import __version__
@@ -19,6 +20,7 @@ __all__ = [
     "MixedGeneralizedRegressor",
     "MixedLinearRegressor",
     "MixedLogisticRegressor",
+    "MixedOrdinalClassifier",
     "MixedPoissonRegressor",
     "NetworkPart",
     "OtherVersionWarning",

@@ -113,6 +113,10 @@ class BaseMixedModel(
         """Distribution of the target, before anything of its own is estimated."""
         return FAMILIES[self._family]
 
+    def _distribution_of(self, classes):
+        """The same for a target with these classes, or None."""
+        return self._distribution()
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = self.groups is not None
@@ -215,7 +219,7 @@ class BaseMixedModel(
             working,
             estimate,
             solution,
-            self._distribution(),
+            self._distribution_of(inputs.classes),
             fit_intercept=self.fit_intercept,
             missing=self.missing,
         )
@@ -252,7 +256,7 @@ class BaseMixedModel(
             terms,
             labels,
             self._named_columns(table, terms),
-            family=self._distribution(),
+            family=self._distribution_of(target.classes),
             part=part,
             listed=written(self.fixed_effects, self.fit_intercept),
             missing=self.missing,
@@ -277,10 +281,8 @@ class BaseMixedModel(
 
     def _working(self, inputs, solver, linear_part, gaps, progress, dense=False):
         """Rows in working coordinates; `dense` if crossed factors need a core."""
-        family, factors = (
-            self._distribution(),
-            factors_of(inputs.terms, inputs.encoded),
-        )
+        family = self._distribution_of(inputs.classes)
+        factors = factors_of(inputs.terms, inputs.encoded)
         if gaps:
             check_gaps(inputs.columns, inputs.names, factors, inputs.terms)
         limit = np.inf if gaps or dense else solver.dense_seconds(family, factors)

@@ -26,9 +26,11 @@ from skglmm._fitted.predictor import known_levels
 from skglmm._fitted.report import sentences, warn
 from skglmm._linear import MixedLinearRegressor
 from skglmm._logistic import MixedLogisticRegressor
+from skglmm._ordinal import MixedOrdinalClassifier
 from skglmm._reading.features import check_features, store_features
 from skglmm._reading.identified import too_many
 from skglmm._reading.labels import encode, lookup
+from skglmm._reading.ordered_classes import order_of
 from skglmm._reading.table import Table
 from skglmm._reading.target import read_labels, refuse_times
 from skglmm._reading.terms import resolve_terms, term_labels
@@ -73,11 +75,12 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         effects, and are not in the output.
     estimator : mixed model of this package, default=None
         Model of the target: family, random slopes, offset, solver. With None it is
-        `MixedLinearRegressor` or `MixedLogisticRegressor`, by `target_type`.
-    target_type : {"auto", "continuous", "binary"}, default="auto"
-        Type of the target where `estimator` is None. A target of whole numbers with
-        more than two values may hold counts, scores or classes, so ``"auto"`` refuses
-        it.
+        `MixedLinearRegressor`, `MixedLogisticRegressor` or `MixedOrdinalClassifier`, by
+        `target_type`.
+    target_type : {"auto", "continuous", "binary", "ordinal"}, default="auto"
+        Type of the target where `estimator` is None. Ordered categories are
+        ``"ordinal"``. Other whole numbers with more than two values may be counts,
+        scores or classes, so ``"auto"`` refuses them.
     std : bool, default=True
         Whether the standard deviations are given as well.
     cv : int, cross-validation generator or iterable, default=5
@@ -98,10 +101,11 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         The model fitted to all rows, without the factors that cannot be estimated (one
         level, or in a linear model one level a row): their effects are zero, with
         standard deviation zero. None if no factor is left.
-    target_type_ : {"continuous", "binary"}
+    target_type_ : {"continuous", "binary", "ordinal"}
         Type of the target.
-    classes_ : ndarray of shape (2,) or None
-        The two classes of a binary target; effects are logits of the second.
+    classes_ : ndarray of shape (n_classes,) or None
+        The classes of a binary or ordered target; effects are logits of the second, or
+        of those above a threshold.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -140,7 +144,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
     _parameter_constraints: dict = {
         "groups": [None, str, int, tuple, list],
         "estimator": [None, BaseMixedModel],
-        "target_type": [StrOptions({"auto", "continuous", "binary"})],
+        "target_type": [StrOptions({"auto", "continuous", "binary", "ordinal"})],
         "std": ["boolean"],
         "cv": ["cv_object"],
         "shuffle": ["boolean"],
@@ -203,7 +207,8 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If the target has more than two classes, a column is unknown, a label is
+            If the target has more than two classes without an order, a column is
+            unknown, a label is
             missing, or for what else the model of the target refuses.
         """
         messages = self._fit(X, y)[1]
@@ -326,9 +331,10 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         """Fit to all rows; return the problem and the messages for the user."""
         table = Table(X, min_rows=2)
         store_features(self, X, y, table)
+        order = order_of(y)
         y = read_labels(y, table.n_rows, type(self).__name__)
         refuse_times(y)
-        model, target_type = self._model(y)
+        model, target_type = self._model(y, order)
         model.set_params(groups=self._group_columns(model, table))
         terms = resolve_terms(
             table,
@@ -341,14 +347,19 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         problem = _Problem(table._data if table.is_array else X, y, model, terms)
         self.estimator_, tables, messages = _fit_effects(problem, self.std)
         self.target_type_ = target_type
-        self.classes_ = np.unique(y) if target_type == "binary" else None
+        self.classes_ = None if target_type == "continuous" else np.unique(y)
+        if target_type == "ordinal" and order is not None:
+            self.classes_ = order[np.isin(order, y)]
         self._terms, self._tables, self._with_std = terms, tables, self.std
         return problem, messages
 
-    def _model(self, y):
+    def _model(self, y, order):
         """The model to fit, and the type of the target."""
         if self.estimator is not None:
-            kind = "binary" if is_classifier(self.estimator) else "continuous"
+            kind = "continuous"
+            if is_classifier(self.estimator):
+                several = get_tags(self.estimator).classifier_tags.multi_class
+                kind = "ordinal" if several else "binary"
             if self.target_type not in ("auto", kind):
                 raise ValueError(
                     f"target_type={self.target_type!r}, but estimator is a "
@@ -359,14 +370,19 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         kind = self.target_type
         if kind == "auto":
             kind = type_of_target(y, input_name="y", raise_unknown=True)
+            kind = "ordinal" if order is not None and kind == "multiclass" else kind
         if kind == "continuous":
             return MixedLinearRegressor(), kind
         if kind == "binary":
             return MixedLogisticRegressor(), kind
+        if kind == "ordinal":
+            classes = None if order is None else list(order[np.isin(order, y)])
+            return MixedOrdinalClassifier(classes=classes), kind
         raise ValueError(
             f"The target is of type {kind!r} ({len(np.unique(y))} different values), "
-            "which the encoder does not support: classes have to be two. For whole "
-            "numbers that are no classes, pass target_type='continuous', or "
+            "which the encoder does not support: classes have to be two, or in order "
+            "(target_type='ordinal', or ordered categories). For whole numbers that "
+            "are no classes, pass target_type='continuous', or "
             "estimator=MixedPoissonRegressor() if they are counts."
         )
 

@@ -14,6 +14,7 @@ from skglmm._families.chosen import NAMES
 from skglmm._generalized import MixedGeneralizedRegressor
 from skglmm._linear import MixedLinearRegressor
 from skglmm._logistic import MixedLogisticRegressor
+from skglmm._ordinal import MixedOrdinalClassifier
 from skglmm._poisson import MixedPoissonRegressor
 from skglmm._reading.categories import Categories
 from skglmm._reading.formula import Formula, import_formulaic
@@ -28,6 +29,7 @@ FAMILIES: dict[str, Callable[..., BaseMixedModel]] = {
     "logistic": MixedLogisticRegressor,
     "bernoulli": MixedLogisticRegressor,
     "binomial": MixedBinomialRegressor,
+    "ordinal": MixedOrdinalClassifier,
 }
 _GENERALIZED = [name for name in NAMES if name not in FAMILIES]
 FAMILIES |= dict.fromkeys(_GENERALIZED, MixedGeneralizedRegressor)
@@ -60,8 +62,8 @@ def from_formula(
         With all these columns; others do no harm.
     family : str, default="linear"
         Distribution of the response: ``"linear"`` or ``"gaussian"``, ``"poisson"``,
-        ``"logistic"`` or ``"bernoulli"``, ``"binomial"``, or another one of
-        `MixedGeneralizedRegressor`, such as ``"gamma"``.
+        ``"logistic"`` or ``"bernoulli"``, ``"binomial"``, ``"ordinal"``, or another
+        one of `MixedGeneralizedRegressor`, such as ``"gamma"``.
     sample_weight : array-like of shape (n_samples,), default=None
         Frequencies, as in ``fit``.
     **parameters : dict
@@ -144,6 +146,11 @@ def from_formula(
     found |= _random(random, table)
     if family in _GENERALIZED:
         parameters["family"] = family
+    if "fit_intercept" in found and family == "ordinal":
+        raise ValueError(
+            f"{formula!r} takes the intercept out, and thresholds stand in its place: "
+            "leave the 0 out."
+        )
     model = FAMILIES[family](**found, **parameters)
     X = nw.from_native(data, eager_only=True).select(_columns(found, table))
     return model.fit(X.to_native(), y, sample_weight)

@@ -11,6 +11,7 @@ from skglmm import (
     MixedGeneralizedRegressor,
     MixedLinearRegressor,
     MixedLogisticRegressor,
+    MixedOrdinalClassifier,
     MixedPoissonRegressor,
 )
 from skglmm.solvers import MCEM, VI, BaseSolver, Laplace, MacKay
@@ -21,6 +22,7 @@ MODELS = [
     MixedLogisticRegressor,
     MixedBinomialRegressor,
     MixedGeneralizedRegressor,
+    MixedOrdinalClassifier,
 ]
 SOLVERS = [VI, Laplace, MacKay, MCEM, BaseSolver]
 
@@ -39,6 +41,7 @@ CLASSIFIER = {
     "coef_": "classifiers of scikit-learn have a row a class",
     "intercept_": "as coef_",
 }
+ORDINAL = {"intercept_": "there are thresholds"}
 ENCODER = {
     "groups": "they are encoded, and may come from the estimator",
     "handle_unknown": "a label may be missing as well",
@@ -87,6 +90,7 @@ def different(first, second):
         (MixedPoissonRegressor, MixedLogisticRegressor, CLASSIFIER),
         (MixedPoissonRegressor, MixedBinomialRegressor, {}),
         (MixedPoissonRegressor, MixedGeneralizedRegressor, {}),
+        (MixedPoissonRegressor, MixedOrdinalClassifier, ORDINAL),
         (MixedLogisticRegressor, GroupEffectEncoder, ENCODER),
     ],
 )

@@ -26,7 +26,7 @@ LAYERS = [
     ["_fixed"],
     ["_fitted"],
     ["_base"],
-    ["_linear", "_poisson", "_logistic", "_binomial", "_generalized"],
+    ["_linear", "_poisson", "_logistic", "_binomial", "_generalized", "_ordinal"],
     ["_encoder", "_notation"],
     ["datasets"],
     ["cache"],
@@ -34,7 +34,7 @@ LAYERS = [
     ["inspection"],
     ["interoperability"],
 ]
-MODELS = ["_linear", "_poisson", "_logistic", "_binomial", "_generalized"]
+MODELS = next(layer for layer in LAYERS if "_linear" in layer)
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 FILES = {
     ".".join(("skglmm", *path.relative_to(ROOT).with_suffix("").parts)): path

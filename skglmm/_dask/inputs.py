@@ -22,7 +22,6 @@ from skglmm._reading.inputs import numeric_positions as positions_of
 from skglmm._reading.moments import Moments
 from skglmm._reading.roles import places
 from skglmm._reading.table import Table
-from skglmm._reading.target import read_classes
 from skglmm._reading.terms import term_labels
 from skglmm._reading.values import kind_of_dtype
 
@@ -148,7 +147,7 @@ def _reading(model, table, question, found, digest, named, terms):
     reader = clone(model)
     if question.classes:
         seen = digest.values["y"]
-        reader.classes_ = read_classes(seen, len(seen), type(model).__name__).classes
+        reader.classes_ = reader._read_target(seen, len(seen)).classes
     reading = Reading(
         question=question,
         model=reader,

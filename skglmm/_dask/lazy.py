@@ -129,7 +129,7 @@ def lazily(model, X, method, arguments):
     return (answer[:, 0], answer[:, 1]) if arguments.get("return_std") else answer
 
 
-_VECTORS = ("predict", "linear_predictor", "decision_function")
+_VECTORS = ("predict", "predict_score", "linear_predictor", "decision_function")
 
 
 def _columns(model, method, arguments):
@@ -139,7 +139,8 @@ def _columns(model, method, arguments):
     if arguments.get("return_std"):
         return {"mean": number, "std": number}
     if method == "predict_interval":
-        return {"lower": number, "upper": number}
+        kind = of_target if arguments["of"] == "response" else number
+        return {"lower": kind, "upper": kind}
     if method in ("predict_proba", "predict_log_proba"):
         return {plain(label): number for label in classes}
     if method == "sample_y":
@@ -148,7 +149,9 @@ def _columns(model, method, arguments):
         return {f"sample_{k}": of_target for k in range(arguments["n_samples"])}
     if method == "transform":
         return dict.fromkeys(model.get_feature_names_out(), number)
-    return {"prediction" if method == "predict" else method: of_target}
+    if method == "predict":
+        return {"prediction": of_target}
+    return {method: number}
 
 
 def _type_of_samples(model):

@@ -50,6 +50,12 @@ class Family:
     parameters = None
 
     @property
+    def in_words(self):
+        """The parameters of its own as a message calls them."""
+        names = (name.replace("_", " ") for name in self.parameter_names)
+        return f"a {' and '.join(names)}"
+
+    @property
     def origin(self):
         """The family before it was given values of its parameters."""
         return self if self.parameters is None else self._origin
@@ -105,6 +111,27 @@ class Family:
             for it.
         """
         return None
+
+    def reported(self, parameters, covariance, intercept):
+        """Names, values and standard errors of what users read of the parameters.
+
+        Parameters
+        ----------
+        parameters, covariance : ndarrays of shape (n_own,), (n_own, n_own) or None
+            On the whole line; None without any.
+        intercept : tuple
+            Fixed intercept, its variance, and its covariances (n_own,) with the
+            parameters or None.
+
+        Returns
+        -------
+        names, values, std_errors : sequences of equal length, or None without any
+        """
+        if not self.parameter_names:
+            return None
+        values, slopes = self.natural(parameters)
+        std_errors = np.abs(slopes) * np.sqrt(np.diag(covariance))
+        return self.parameter_names, values, std_errors
 
     def likelihood(self):
         """What the engine computes with: an `engine.likelihoods.Likelihood`.

@@ -63,6 +63,8 @@ def attributes(
     random, posteriors, shifts = _random(inputs, working, solution, inverse)
     public = {"converged_": solution.converged and inputs.hopeless is None}
     public |= fixed | random | likelihood(working, estimate, solution, family)
+    if (own := _parameters(family, estimate, solution, fixed, covariance)) is not None:
+        public["family_parameters_"] = own
     if inputs.classes is not None:
         public["classes_"] = inputs.classes
     separated = []
@@ -166,14 +168,21 @@ def _random(inputs, working, solution, inverse):
     return public, posteriors, shifts
 
 
-def _parameters(family, solution):
+def _parameters(family, estimate, solution, fixed, covariance):
     """What the family has of its own, in the user's terms."""
-    values, slopes = family.natural(solution.parameters)
-    variance = np.diag(solution.parameters_covariance)
-    std_error = np.abs(slopes) * np.sqrt(variance)
+    intercept, cross = (0.0, 0.0, None), solution.parameters_cross
+    if fixed["fixed_effects_"].index[:1].tolist() == ["Intercept"]:
+        cross = None if cross is None else (estimate.coding.transform @ cross)[0]
+        intercept = fixed["intercept_"], covariance[0, 0], cross
+    found = family.reported(
+        solution.parameters, solution.parameters_covariance, intercept
+    )
+    if found is None:
+        return None
+    names, values, std_errors = found
     return pd.DataFrame(
-        np.column_stack([values, std_error]),
-        index=_index(family.parameter_names),
+        np.column_stack([values, std_errors]),
+        index=_index(tuple(names)),
         columns=_index(("estimate", "std_error")),
     )
 
@@ -196,8 +205,6 @@ def likelihood(working, estimate, solution, family):
         "n_iter_": solution.n_iter,
         "singular_": bool(solution.singular),
     }
-    if family.parameter_names:
-        public["family_parameters_"] = _parameters(family, solution)
     if solution.elbo is not None:
         exact = solution.noise_variance is not None
         public["elbo_"] = float(log_likelihood) if exact else solution.elbo

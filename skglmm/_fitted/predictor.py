@@ -147,7 +147,7 @@ class PredictorMixin:
         family = family_of(self)
         if of == "mean":
             std = np.sqrt(variance)
-            columns = [family.inverse_link(eta + ndtri(p) * std) for p in bounds]
+            columns = [self._mean_at(eta + ndtri(p) * std) for p in bounds]
         else:
             size = self._observation_size(special, len(eta))
             columns = [family.quantile(p, eta, variance, size) for p in bounds]
@@ -215,6 +215,10 @@ class PredictorMixin:
         if size is not None:
             size = np.reshape(size, (-1, 1))
         return family_of(self).sample(eta, size, draws.random)
+
+    def _mean_at(self, eta):
+        """Mean of the response where the linear predictor is known."""
+        return family_of(self).inverse_link(eta)
 
     def _mean(self, X, groups, level):
         """Mean of the response, random effects integrated out."""

@@ -1,5 +1,6 @@
 """What a fitted model says of itself: text, HTML and frames."""
 
+import textwrap
 from dataclasses import dataclass
 from html import escape
 
@@ -528,5 +529,8 @@ def _target(model):
     """What a classifier gives the probability of."""
     if not hasattr(model, "classes_"):
         return None
-    first, second = (str(label) for label in model.classes_)
+    first, second, *more = (str(label) for label in model.classes_)
+    if more:
+        classes = textwrap.shorten(" < ".join([first, second, *more]), 60)
+        return f"probability of a class above each threshold of {classes}"
     return f"probability of class {second!r} (the other is {first!r})"

@@ -47,7 +47,7 @@ class _Pool:
             for _ in solution.covariances
         ]
         self._moments, self._outcomes = [], []
-        self._own, self._own_within = [], []
+        self._own, self._own_within, self._own_cross = [], [], []
 
     @property
     def size(self):
@@ -62,10 +62,12 @@ class _Pool:
         self._coef.append(coef)
         self._within.append(within)
         self._noise.append(solution.noise_variance)
+        if solution.parameters_cross is not None:
+            self._own.append(solution.parameters)
+            self._own_within.append(solution.parameters_covariance)
+            self._own_cross.append(move @ solution.parameters_cross)
         self._history.append(-2.0 * solution.log_likelihood)
         self._moments.append(moments)
-        self._own.append(solution.parameters)
-        self._own_within.append(solution.parameters_covariance)
         if not solution.converged:
             self._outcomes.append(solution.outcome)
         inverse = np.linalg.inv(within)
@@ -93,14 +95,34 @@ class _Pool:
 
     def _variances(self):
         """Covariance of the coefficients, the part between tables, and its error."""
-        inflation, m = self._inflation(), self.size
+        m = self.size
         between = np.zeros_like(self._within[0])
         if m > 1:
             between = np.atleast_2d(np.cov(np.array(self._coef).T))
-        share = min(inflation / m, 0.5)
+        share = self._share()
         between = between / (1.0 - share)
         added = between * (1.0 + share)
         return np.mean(self._within, axis=0) + added, added, between * share
+
+    def _share(self):
+        """Monte Carlo variance of a mean, relative to that between tables."""
+        return min(self._inflation() / self.size, 0.5)
+
+    def _parameters(self):
+        """The family's own, as fields of a `Solution`."""
+        if not self._own:
+            return {}
+        own, coef = np.array(self._own), np.array(self._coef)
+        own, coef = own - own.mean(axis=0), coef - coef.mean(axis=0)
+        share, n = self._share(), max(self.size - 1, 1)
+        factor = (1.0 + share) / (1.0 - share) / n
+        return {
+            "parameters": np.mean(self._own, axis=0),
+            "parameters_covariance": np.mean(self._own_within, axis=0)
+            + factor * own.T @ own,
+            "parameters_cross": np.mean(self._own_cross, axis=0)
+            + factor * coef.T @ own,
+        }
 
     def error(self):
         """Largest Monte Carlo error of a coefficient, in standard errors."""
@@ -115,18 +137,6 @@ class _Pool:
     def _diagonal(self, covariance):
         transform = self.coding.transform[~self.coding.aliased]
         return np.einsum("ia,ab,ib->i", transform, covariance, transform)
-
-    def _parameters(self):
-        """What the family has of its own, and its covariance, as fields."""
-        if self._own[0] is None:
-            return {}
-        share = 1.0 + min(self._inflation() / self.size, 0.5)
-        away = np.array(self._own) - np.mean(self._own, axis=0)
-        between = away.T @ away / max(self.size - 1, 1)
-        return {
-            "parameters": np.mean(self._own, axis=0),
-            "parameters_covariance": np.mean(self._own_within, 0) + share * between,
-        }
 
     def solution(self):
         """Pooled `Solution`; the likelihood of the observed values is not known."""
@@ -177,7 +187,6 @@ class _Pool:
             effective=1.0 / inflation,
         )
         return Solution(
-            **self._parameters(),
             coef=coef,
             coef_covariance=total,
             covariances=covariances,
@@ -196,6 +205,7 @@ class _Pool:
             cross=tuple(cross),
             elbo=np.nan,
             monte_carlo=about,
+            **self._parameters(),
         )
 
     def imputed(self, columns):

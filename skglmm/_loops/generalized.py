@@ -114,6 +114,7 @@ def variational_solution(run, problem, best, out, objective):
         flat=flat_factors(run, best["theta"], hessian),
         parameters=out["parameters"],
         parameters_covariance=others[:n_own, :n_own],
+        parameters_cross=slopes @ others[:, :n_own],
     )
     elbo = -0.5 * (float(out["value"]) - float(out["penalty"]))
     about = None
@@ -237,14 +238,21 @@ def laplace_solution(run, problem, best, out, method):
     if not problem.design.factors:
         method = "exact"
     others = without_first(out["hessian"], len(out["coef"]))
-    n_own = len(out["parameters"])
+    n_own, p = len(out["parameters"]), len(out["coef"])
+    spread = inverse_hessian(others)[:, :n_own]
     solution = make_solution(problem, best, out, covariance, -0.5 * value, method)
     return replace(
         solution,
         flat=flat_factors(run, best["theta"], without_first(others, n_own)),
         parameters=out["parameters"],
-        parameters_covariance=inverse_hessian(others)[:n_own, :n_own],
+        parameters_covariance=spread[:n_own],
+        parameters_cross=_followed(out["hessian"], p) @ spread if n_own else None,
     )
+
+
+def _followed(hessian, p):
+    """Derivatives of the best first p parameters in the others."""
+    return -np.linalg.pinv(hessian[:p, :p], hermitian=True) @ hessian[:p, p:]
 
 
 def inverse_hessian(hessian):

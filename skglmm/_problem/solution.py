@@ -107,6 +107,8 @@ class Solution:
     parameters, parameters_covariance : ndarrays of shape (n_own,), (n_own, n_own) \
 or None, default=None
         What the family has of its own, on the whole line.
+    parameters_cross : ndarray of shape (p, n_own) or None, default=None
+        Covariances of the fixed effects with it.
     """
 
     coef: np.ndarray
@@ -130,6 +132,7 @@ or None, default=None
     monte_carlo: MonteCarlo | None = None
     parameters: np.ndarray | None = None
     parameters_covariance: np.ndarray | None = None
+    parameters_cross: np.ndarray | None = None
     path: tuple[np.ndarray, ...] | None = None
     noise_path: np.ndarray | None = None
 

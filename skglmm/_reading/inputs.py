@@ -55,8 +55,8 @@ class Inputs:
     y, weight : ndarray of shape (n_rows,)
     offset, trials : ndarray of shape (n_rows,) or None
         Offset of the linear predictor, exposures included, and numbers of trials.
-    classes : ndarray of shape (2,) or None
-        What the target was before it became zeros and ones.
+    classes : ndarray of shape (n_classes,) or None
+        What the target was before it became zeros, ones and so on.
     rows : ndarray of shape (n_rows,)
         Positions of the rows in X.
     named : dict of int or tuple of int
@@ -176,6 +176,7 @@ def read(
     found = wanted(table, terms, named, listed, part, missing)
     found = learned(table, terms, found, reference, present)
     categories, formula, table, terms, fixed, messages = found
+    messages += target.messages
     features = None if part is None else part.read(table, fixed)
     numeric = numeric_positions(fixed if part is None else (), terms)
     matrix = read_matrix(table, numeric, terms, part, missing)

@@ -23,12 +23,15 @@ class Target:
     ----------
     values : ndarray of shape (n_rows,), float64
         The target, or for a classifier the position of each row's class in `classes`.
-    classes : ndarray of shape (2,) or None
+    classes : ndarray of shape (n_classes,) or None
         The classes in order; None for a regressor.
+    messages : tuple of str, default=()
+        What was noticed.
     """
 
     values: np.ndarray
     classes: np.ndarray | None = None
+    messages: tuple[str, ...] = ()
 
 
 def read_numbers(y, n_rows, estimator):

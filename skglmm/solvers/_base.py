@@ -110,10 +110,10 @@ class BaseSolver(BaseEstimator):
 
 def no_parameters(family, solver):
     """Why a solver does not fit a family that has parameters of its own."""
-    names = " and ".join(name.replace("_", " ") for name in family.parameter_names)
     return (
         f"solver={solver!r} moves variances and effects only, and the {family.words} "
-        f"response has a {names} to be estimated with them: use 'vi' or 'laplace'."
+        f"response has {family.in_words} to be estimated with them: use 'vi' or "
+        "'laplace'."
     )
 
 
