@@ -172,9 +172,8 @@ def read(
     TypeError, ValueError
         If a column cannot be read, or if the rows cannot determine the model.
     """
-    present = None if weight is None else weight > 0
     found = wanted(table, terms, named, listed, part, missing)
-    found = learned(table, terms, found, reference, present)
+    found = learned(table, terms, found, reference, weight)
     categories, formula, table, terms, fixed, messages = found
     messages += target.messages
     features = None if part is None else part.read(table, fixed)
@@ -256,8 +255,9 @@ def wanted(table, terms, named, listed, part, missing) -> Wanted:
     return Wanted(formula, as_categories, fixed, tuple(sorted(numbers)), coded)
 
 
-def learned(table, terms, found: Wanted, reference, present):
+def learned(table, terms, found: Wanted, reference, weight):
     """Categories and formula; table, terms and fixed positions with them; messages."""
+    present = None if weight is None else weight > 0
     categories, table, messages = learn(
         table, found.numbers, reference, present, found.as_categories
     )
