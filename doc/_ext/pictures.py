@@ -30,6 +30,8 @@ class PageOrder:
         "plot_house_prices",
         "plot_ticks",
         "plot_exposure",
+        "plot_overdispersed",
+        "plot_ordered",
         "plot_new_groups",
         "plot_grid_search",
         "plot_encoder",

@@ -190,9 +190,10 @@ joint.resolve_graph()
 # What a rating is
 # ----------------
 # From 1 to 5, the steps between ratings need not be equal: a rating is one of
-# five ordered words. The tutorial calls a model of that kind its next step. In
+# five ordered words. The tutorial calls a model of that kind its next step; it
+# is taken in :ref:`sphx_glr_auto_examples_responses_plot_ordered.py`. In
 # the linear model a prediction is a mean of ratings, which orders students
-# and instructors well, and says nothing of how often a lecture gets a 5.
+# and instructors well, and says little of how often a lecture gets a 5.
 #
 # The numbers
 # -----------
