@@ -18,11 +18,13 @@ from sklearn.utils import estimator_html_repr
 import skglmm.datasets as datasets
 from skglmm import (
     MixedBinomialRegressor,
+    MixedGeneralizedRegressor,
     MixedLinearRegressor,
     MixedLogisticRegressor,
+    MixedOrdinalClassifier,
     MixedPoissonRegressor,
 )
-from skglmm.solvers import VI
+from skglmm.solvers import VI, Laplace
 
 
 def sleepstudy(**parameters):
@@ -325,6 +327,52 @@ def test_text_says_who_fitted_and_how():
     assert heads["classes"][1] == (
         "Modelled: probability of class '1' (the other is '0')"
     )
+
+
+def block(text, title):
+    """Rows of numbers below a title of a summary, by their label."""
+    table = text[text.index(title) :].split("\n\n")[0].splitlines()[2:]
+    return {
+        " ".join(row.split()[:-2]): [*map(float, row.split()[-2:])] for row in table
+    }
+
+
+def test_thresholds_are_shown_with_the_errors_of_clmm():
+    # clmm(rating ~ temp + contact + (1 | judge), wine, nAGQ = 25) of ordinal
+    judges = "23344455 12132354 23325544 32323253 23433333 32322454 11222323 22233334"
+    rating = np.array([int(r) for r in (judges + " 12323244").replace(" ", "")])
+    bottle, judge = np.tile(np.arange(8), 9), np.repeat(np.arange(9), 8)
+    X = pd.DataFrame(
+        {"warm": bottle > 3, "contact": bottle // 2 % 2, "judge": judge}
+    ).astype({"warm": float})
+    model = MixedOrdinalClassifier("judge", solver=Laplace(n_quadrature=25))
+    summary = model.fit(X, rating).summary()
+    found = block(str(summary), "Thresholds:")
+    assert list(found) == ["1|2", "2|3", "3|4", "4|5"]
+    estimates = [-1.623487455, 1.512796038, 4.227053454, 6.086152277]
+    errors = [0.6833853977, 0.6044364883, 0.8089769395, 0.9719382468]
+    shown = np.array([*found.values()]).T
+    np.testing.assert_allclose(shown, [estimates, errors], rtol=1e-3)
+    assert "1|2" in Cells(summary._repr_html_()).cells
+    assert "1|2" in Cells(model._components_html()).cells
+    pd.testing.assert_frame_equal(summary.family_parameters, model.family_parameters_)
+
+
+def test_parameters_of_a_family_are_shown_with_the_errors_of_glmmtmb():
+    # glmmTMB(TICKS ~ height + YEAR + (1 | BROOD) + (1 | LOCATION), family = nbinom2):
+    # the size, and its error by the delta method
+    _, X, y = grouse(["height", "YEAR", "BROOD", "LOCATION"])
+    model = MixedGeneralizedRegressor(
+        ["BROOD", "LOCATION"], family="negative_binomial", solver="laplace"
+    )
+    summary = model.fit(X, y).summary()
+    found = block(str(summary), "Parameters of the family:")
+    size, error_of_its_log = 3.29301021, 0.173284764
+    np.testing.assert_allclose(
+        found["dispersion"], [size, size * error_of_its_log], rtol=1e-3
+    )
+    assert fitted("counts").summary().family_parameters is None
+    assert "Parameters" not in str(fitted("counts").summary())
 
 
 def test_columns_of_numbers_are_aligned():

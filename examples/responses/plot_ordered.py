@@ -112,7 +112,9 @@ for axis, (name, p) in zip(axes, predicted.items(), strict=True):
     for k, rating in enumerate(model.classes_):
         rows = pd.DataFrame({"p": p[:, k], "given": y_test == rating})
         bins = rows.groupby(pd.qcut(rows["p"], 8, labels=False)).mean()
-        axis.plot(bins["p"], bins["given"], "o-", ms=4, lw=1, label=rating)
+        axis.plot(
+            bins["p"], bins["given"], "o-", ms=4, lw=1, label=rating
+        )
     axis.set(title=name, xlabel="predicted probability")
 axes[0].set_ylabel("share of ratings")
 axes[1].legend(title="rating", frameon=False, handlelength=1)

@@ -60,8 +60,8 @@ class SummaryMixin:
             ``to_frame()``
                 The fixed effects: ``estimate``, ``std_error`` and ``z_value``; with X
                 and y ``df``, ``statistic`` and ``p_value`` in the place of the last.
-            ``variance_components``
-                As `variance_components_`.
+            ``variance_components``, ``family_parameters``
+                As `variance_components_` and, where there is one, `family_parameters_`.
             ``variance_partition``
                 Series: the variances of the linear predictor that belong to the fixed
                 effects and to each factor, and the residual one.
@@ -120,6 +120,7 @@ class SummaryMixin:
             fixed_effects=(
                 _with_z_value(self.fixed_effects_) if tests is None else tests[_TESTS]
             ),
+            family_parameters=getattr(self, "family_parameters_", None),
             variance_components=self.variance_components_,
             variance_partition=self._variance_partition(),
             overdispersion=self._overdispersion(),
@@ -184,6 +185,8 @@ class SummaryMixin:
             return ""
         summary = self.summary()
         blocks = [summary._random_block(), summary._fixed_block(_ROWS_IN_NOTEBOOK)]
+        if summary.family_parameters is not None:
+            blocks.append(summary._parameters_block())
         tables = "".join(block.html() for block in blocks) + _notes_html(summary.notes)
         return (
             '<details open class="skglmm-components">'
@@ -243,6 +246,9 @@ class Summary:
         What is modelled, for a classifier.
     uncorrelated : tuple
         Factors whose effects are uncorrelated by assumption.
+    family_parameters : DataFrame or None
+        ``estimate`` and ``std_error`` of the thresholds between ordered classes, or of
+        the parameters of the family.
 
     Notes
     -----
@@ -305,6 +311,7 @@ class Summary:
     notes: tuple = ()
     target: str | None = None
     uncorrelated: tuple = ()
+    family_parameters: pd.DataFrame | None = None
 
     @property
     def icc(self) -> float:
@@ -378,6 +385,8 @@ class Summary:
         )
         yield self._random_block()
         yield self._fixed_block()
+        if self.family_parameters is not None:
+            yield self._parameters_block()
         shares = {"ICC": self.icc} if self.n_levels else {}
         shares["R2 marginal"] = self.r2_marginal
         shares["R2 conditional"] = self.r2_conditional
@@ -407,16 +416,24 @@ class Summary:
         rows = [row + [""] * (len(header) - len(row)) for row in rows]
         return _Block("Random effects:", header, rows, 2, foot)
 
+    def _parameters_block(self):
+        """Thresholds of ordered classes, or dispersions and the like."""
+        frame = self.family_parameters
+        names = [str(name).replace("_", " ") for name in frame.index]
+        title = "Parameters of the family:"
+        if self.family in ("ordered", "binary"):
+            names, title = map(str, frame.index), "Thresholds:"
+        columns = {"": names, **_estimate_cells(frame)}
+        rows = map(list, zip(*columns.values(), strict=True))
+        return _Block(title, list(columns), [*rows], 1)
+
     def _fixed_block(self, n_shown=None):
         frame = self.fixed_effects.iloc[:n_shown]
         if not len(frame):
             return _Block("No fixed effects.", [], [])
-        estimate, error = frame.iloc[:, :2].to_numpy().T
-        scale = error if np.isfinite(error).any() else estimate
         columns = {
             "": map(str, frame.index),
-            "Estimate": _aligned(estimate, scale),
-            "Std. Error": _aligned(error),
+            **_estimate_cells(frame),
             **_test_cells(frame),
         }
         more = len(self.fixed_effects) - len(frame)
@@ -466,6 +483,13 @@ class _Block:
             f"<{tag}>{escape(cell)}</{tag}>"
             for tag, cell in zip(tags, row, strict=True)
         )
+
+
+def _estimate_cells(frame):
+    """Columns of text of estimates and their errors."""
+    estimate, error = frame[["estimate", "std_error"]].to_numpy().T
+    scale = error if np.isfinite(error).any() else estimate
+    return {"Estimate": _aligned(estimate, scale), "Std. Error": _aligned(error)}
 
 
 def _test_cells(frame):
