@@ -455,6 +455,15 @@ class MixedOrdinalClassifier(ClassifierMixin, BaseMixedModel):
         """Expected score where the linear predictor is known."""
         return family_of(self).probabilities(eta) @ self._scores()
 
+    def _mean_and_slope(self, eta, variance):
+        """Expected score, and its derivative by differences."""
+        family, scores, step = family_of(self), self._scores(), 1e-5
+        mean, ahead, behind = (
+            family.probabilities(eta + sign * step, variance) @ scores
+            for sign in (0.0, 1.0, -1.0)
+        )
+        return mean, (ahead - behind) / (2.0 * step)
+
     @by_partition
     def sample_y(
         self,

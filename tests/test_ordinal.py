@@ -22,6 +22,7 @@ from skglmm import (
     MixedOrdinalClassifier,
     from_formula,
     inference,
+    inspection,
 )
 from skglmm._families.ordered import ordered
 from skglmm.datasets import load_insteval
@@ -388,6 +389,63 @@ def test_odds_ratios_and_residuals(wine, fitted):
     assert stats.kstest(scores, "norm").pvalue > 0.05
     with pytest.raises(ValueError, match="no deviance of a mean: use kind='quantile'"):
         inference.residuals(model, X, y, kind="deviance")
+
+
+def test_means_of_classes_are_those_of_emmeans(wine):
+    """emmeans(clm(rating ~ temp + contact, wine), ~temp, mode = "mean.class")."""
+    X, y = wine
+    X = X.assign(contact=np.where(X["contact"] > 0, "yes", "no")).drop(columns="judge")
+    model = MixedOrdinalClassifier([]).fit(X, y)
+    table = inference.marginal_means(model, X, y, {"warm": [0.0, 1.0]})
+    assert_allclose(table["estimate"], [2.361813278, 3.478352133], rtol=1e-5)
+
+
+def test_means_of_classes_are_integrals_with_intervals(wine, fitted):
+    X, y = wine
+    model = fitted["quadrature"]
+    std = model.variance_components_["std"].item()
+    gaps = model.thresholds_.to_numpy() - model.thresholds_.iloc[0]
+    contact = X["contact"].mean()
+
+    def mean(fixed, warm):
+        eta = fixed[0] + warm * fixed[1] + contact * fixed[2]
+
+        def above(b, c):
+            return expit(eta + b - c) * stats.norm.pdf(b, 0.0, std)
+
+        return 1.0 + sum(quad(above, -9, 9, args=(c,))[0] for c in gaps)
+
+    fixed = model.fixed_effects_["estimate"].to_numpy()
+    table = inference.marginal_means(model, X, y, {"warm": [0.0, 1.0]})
+    for warm, row in table.iterrows():
+        assert row["estimate"] == pytest.approx(mean(fixed, warm), rel=1e-5)
+        slopes = [
+            (mean(fixed + step, warm) - mean(fixed - step, warm)) / 2e-4
+            for step in 1e-4 * np.eye(3)
+        ]
+        error = np.sqrt(slopes @ model.fixed_effects_covariance_.to_numpy() @ slopes)
+        assert row["std_error"] == pytest.approx(error, rel=1e-4)
+        half = stats.norm.ppf(0.975) * row["std_error"]
+        assert row["upper"] == pytest.approx(row["estimate"] + half)
+
+
+def test_displays_and_checks_show_every_class(wine, fitted):
+    X, y = wine
+    model = fitted["vi"]
+    check = inspection.PredictiveCheckDisplay.from_estimator(
+        model, X, y, n_samples=20, random_state=0
+    )
+    assert_allclose([bar.get_height() for bar in check.ax_.patches], np.bincount(y)[1:])
+    assert [t.get_text() for t in check.ax_.get_xticklabels()] == list("12345")
+    assert set(np.unique(check.simulated)) <= set(range(5))
+    curves = inspection.EffectsDisplay.from_estimator(model, X, "warm", levels=[])
+    line = curves.ax_.lines[0].get_ydata()
+    proba = model.predict_proba(
+        pd.DataFrame({"warm": [0.0, 1.0], "contact": 0.5, "judge": 99})
+    )
+    assert_allclose(line, proba @ np.arange(1, 6), rtol=1e-6)
+    table = inference.diagnostics(model, X, y, random_state=0)
+    assert "zeros" not in table.index and table.loc["dispersion", "p_value"] > 0.05
 
 
 @pytest.mark.slow

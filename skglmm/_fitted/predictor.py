@@ -220,6 +220,12 @@ class PredictorMixin:
         """Mean of the response where the linear predictor is known."""
         return family_of(self).inverse_link(eta)
 
+    def _mean_and_slope(self, eta, variance):
+        """Mean where the linear predictor is normal, and its derivative in `eta`."""
+        family = family_of(self)
+        mean = family.integrated_mean(eta, variance)
+        return mean, family.integrated_slope(eta, variance)
+
     def _mean(self, X, groups, level):
         """Mean of the response, random effects integrated out."""
         rows, special = self._rows(X, groups, level)

@@ -70,7 +70,8 @@ def diagnostics(
             Sum of squares of y less its mean, as a multiple of what the model expects.
             Counts, and successes among several trials.
         ``"zeros"``
-            Rows of zero, as a multiple of what the model expects. The same models.
+            Rows of zero, as a multiple of what the model expects. The same models, but
+            not ordered classes.
         ``"outliers"``
             The largest quantile residual, in absolute value.
         ``"uniformity"``
@@ -196,7 +197,8 @@ def _simulated(family, y, eta, size, n_samples, random):
         f"{_verdict(p_ratio, ratio > 1.0, 'more', 'less')}"
     )
     yield "dispersion", float(ratio), p_ratio, sentence
-    if zeros or zeros_expected:
+    # the lowest of ordered classes is no number
+    if family.name != "ordinal" and (zeros or zeros_expected):
         share = zeros / zeros_expected if zeros_expected else np.inf
         p_zeros = _two_sided(zeros, drawn_ones[:, 1])
         sentence = (

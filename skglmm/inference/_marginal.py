@@ -137,8 +137,10 @@ def marginal_means(
     ``statistic`` and ``p_value`` are of the test that this logarithm or logit is zero,
     a mean of 1 or a probability of one half. Differences are differences of means, also
     for these families, with normal intervals. Logarithms of ratios and odds ratios are
-    the differences with ``scale="link"``. A classifier's mean is the probability of
-    ``classes_[1]``.
+    the differences with ``scale="link"``. The mean of two classes is the probability of
+    ``classes_[1]``. That of ordered classes is the expected score, as ``predict_score``
+    counts it, with a normal interval that takes thresholds as known relative to the
+    first.
 
     The grid is made of columns of X and read as ``predict`` reads a table. Dummies of
     text follow by themselves; a column that was computed from others before the fit, a
@@ -178,7 +180,9 @@ def marginal_means(
         means, slopes, lost = _means(model, known, cells, scale)
     link = None if scale == "link" else _LINKS.get(family_of(model).link)
     if contrasts is None:
-        table = _table_of_means(known, means, slopes, coverage, cells.index, link)
+        # a score has no logarithm or logit that would keep it within what is possible
+        way = None if hasattr(model, "predict_score") else link
+        table = _table_of_means(known, means, slopes, coverage, cells.index, way)
     else:
         pairs, labels = _pairs(cells.index, contrasts)
         means, slopes, lost = pairs @ means, pairs @ slopes, np.abs(pairs) @ lost > 0.0
@@ -213,8 +217,7 @@ def _means(model, known, cells, scale):
         lost.append(bool(known.undetermined(columns).any()))
         if scale == "response" and family.link != "identity":
             variance = rows.random_variance()
-            slope = family.integrated_slope(mean, variance)
-            mean = family.integrated_mean(mean, variance)
+            mean, slope = model._mean_and_slope(mean, variance)
         means.append(weight @ mean)
         slopes.append((weight * slope) @ columns)
     return np.array(means), np.array(slopes), np.array(lost)

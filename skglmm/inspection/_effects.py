@@ -245,6 +245,8 @@ class _Grid:
         return column.mode().iloc[0]
 
     def _mean(self, rows, level):
+        if hasattr(self.model, "predict_score"):
+            return self.model.predict_score(rows, level=level)
         if hasattr(self.model, "predict_proba"):
             return self.model.predict_proba(rows, level=level)[:, -1]
         return self.model.predict(rows, level=level)

@@ -12,7 +12,7 @@ from skglmm._fitted.state import family_of
 from skglmm.inference._rows import check_model
 from skglmm.inspection._axes import NEUTRAL, check_axes, kept, percent
 from skglmm.inspection._levels import choose_factor, codes_of
-from skglmm.inspection._unpooled import numbers
+from skglmm.inspection._unpooled import codes_of_classes, numbers
 
 _KINDS = ("density", "counts", "zeros", "groups")
 _MOST_COUNTS = 40
@@ -33,6 +33,8 @@ class PredictiveCheckDisplay:
         The factor that has these levels.
     response : str, default="response"
         Name of the response.
+    classes : ndarray of shape (n_classes,), default=None
+        Labels of more than two classes, whose places from 0 on are the responses.
 
     Attributes
     ----------
@@ -66,12 +68,14 @@ class PredictiveCheckDisplay:
         codes: np.ndarray | None = None,
         factor: str | int | None = None,
         response: str = "response",
+        classes: np.ndarray | None = None,
     ) -> None:
         self.observed = observed
         self.simulated = simulated
         self.codes = codes
         self.factor = factor
         self.response = response
+        self.classes = classes
 
     @classmethod
     def from_estimator(
@@ -129,8 +133,9 @@ class PredictiveCheckDisplay:
             X, n_samples, groups=groups, level=level, random_state=random_state
         )
         observed = numbers(model, y, X, groups)
-        if hasattr(model, "classes_"):
-            simulated = (simulated == model.classes_[-1]).astype(float)
+        classes = getattr(model, "classes_", None)
+        if classes is not None:
+            simulated = codes_of_classes(simulated, classes)
         codes = None
         if kind == "groups":
             factor = choose_factor(model, factor)
@@ -139,7 +144,12 @@ class PredictiveCheckDisplay:
             whole = np.all(observed == np.floor(observed))
             kind = "density" if family_of(model).is_linear or not whole else "counts"
         display = cls(
-            observed, simulated, codes=codes, factor=factor, response=response
+            observed,
+            simulated,
+            codes=codes,
+            factor=factor,
+            response=response,
+            classes=classes if classes is not None and len(classes) > 2 else None,
         )
         return display.plot(kind=kind, coverage=coverage, ax=ax)
 
@@ -207,7 +217,8 @@ class PredictiveCheckDisplay:
         ax.set_xlabel(words)
         ax.set_ylabel("rows")
         if most < 12:
-            ax.set_xticks(range(most + 1))
+            names = None if self.classes is None else self.classes[: most + 1]
+            ax.set_xticks(range(most + 1), names)
         ax.legend(title=f"{percent(coverage)} interval", frameon=False)
 
     def _plot_zeros(self, ax, coverage):

@@ -76,9 +76,15 @@ def numbers(model, y, X, groups=None):
 def _numbers(model, y, n, special):
     classes = getattr(model, "classes_", None)
     if classes is not None:
-        return (np.asarray(y) == classes[-1]).astype(float)
+        return codes_of_classes(y, classes)
     values = read_numbers(y, n, type(model).__name__).values
     return values / special["trials"] if "trials" in special else values
+
+
+def codes_of_classes(y, classes):
+    """The place of each label among the classes, as a number."""
+    y = np.asarray(y)
+    return sum(float(k) * (y == label) for k, label in enumerate(classes))
 
 
 class _Levels:
