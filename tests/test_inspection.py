@@ -215,6 +215,62 @@ def test_other_factors_have_no_level_in_a_curve():
         np.testing.assert_allclose(display.curves["mean"], expected)
 
 
+@pytest.fixture(scope="module")
+def machines():
+    random = np.random.default_rng(2)
+    X = pd.DataFrame({"worker": np.repeat(np.arange(6), 9), "hours": 1.0})
+    X["machine"] = np.tile(np.repeat(["A", "B", "C"], 3), 6)
+    X["hours"] = random.integers(1, 4, 54)
+    y = X["machine"].map({"A": 52.0, "B": 60.0, "C": 66.0}) + X["hours"]
+    y += 4.0 * random.normal(size=18)[np.repeat(np.arange(18), 3)]
+    y += random.normal(size=54)
+    model = MixedLinearRegressor(
+        ["worker", ("worker", "machine")], fixed_effects="machine + C(hours)"
+    )
+    return model.fit(X, y), X, y
+
+
+def test_a_curve_follows_a_fixed_column_that_is_part_of_a_factor(machines):
+    model, X, _ = machines
+    display = EffectsDisplay.from_estimator(
+        model, X, "machine", factor="worker", levels=[3]
+    )
+    hours = X["hours"].mode()[0]
+    rows = pd.DataFrame({"worker": 3, "hours": hours, "machine": ["A", "B", "C"]})
+    curve = display.curves.set_index("group")
+    np.testing.assert_allclose(curve.loc["3", "mean"], model.predict(rows))
+    whole = model.predict(rows, level="population")
+    np.testing.assert_allclose(curve.loc["population", "mean"], whole)
+    with pytest.raises(ValueError, match="the levels of 'worker:machine' change"):
+        EffectsDisplay.from_estimator(model, X, "machine", factor=("worker", "machine"))
+
+
+def test_numbers_that_are_categories_are_not_filled_in(machines):
+    model, X, _ = machines
+    display = EffectsDisplay.from_estimator(model, X, "hours", levels=0)
+    assert display.curves["value"].tolist() == [1, 2, 3]
+    assert set(display.curves["group"]) == {"population"} and display.factor is None
+    rows = pd.DataFrame({"hours": [1, 2, 3], "machine": X["machine"].mode()[0]})
+    expected = model.predict(rows, level="population")
+    np.testing.assert_allclose(display.curves["mean"], expected)
+
+
+def test_columns_are_found_by_name_where_the_model_finds_them_so(machines):
+    model, X, y = machines
+    more = X.assign(other="z")[["other", "machine", "worker", "hours"]]
+    for rows in (X, more):
+        display = EffectsDisplay.from_estimator(
+            model, rows, "machine", factor="worker", levels=[5], population=False
+        )
+        hours = X["hours"].mode()[0]
+        new = pd.DataFrame({"worker": 5, "hours": hours, "machine": ["A", "B", "C"]})
+        np.testing.assert_allclose(display.curves["mean"], model.predict(new))
+        check = PredictiveCheckDisplay.from_estimator(
+            model, rows, y, kind="groups", factor="worker", n_samples=2
+        )
+        np.testing.assert_array_equal(check.codes, X["worker"])
+
+
 @pytest.mark.parametrize("kind", ["auto", "density", "counts", "zeros", "groups"])
 def test_checks_are_drawn_from_samples_of_the_model(ticks, kind):
     model, X, y = ticks
@@ -226,10 +282,12 @@ def test_checks_are_drawn_from_samples_of_the_model(ticks, kind):
     np.testing.assert_array_equal(display.observed, y)
 
 
-def test_what_cannot_be_drawn_is_refused(sleep):
+def test_what_cannot_be_drawn_is_refused(sleep, machines):
     model, X, y = sleep
     with pytest.raises(ValueError, match="factor is one of 'Subject'"):
         RandomEffectsDisplay.from_estimator(model, factor="subject")
+    with pytest.raises(ValueError, match="by factor=: factor is one of 'worker', "):
+        RandomEffectsDisplay.from_estimator(machines[0])
     with pytest.raises(ValueError, match="'Intercept', 'Days'"):
         RandomEffectsDisplay.from_estimator(model, effects="days")
     with pytest.raises(ValueError, match="no such level"):

@@ -157,6 +157,12 @@ class Table:
         return table
 
     @property
+    def native(self) -> Any:
+        """The rows as a dataframe of the kind that was given, or an array."""
+        data = self._data
+        return data.to_native() if isinstance(data, nw.DataFrame) else data
+
+    @property
     def is_pandas(self) -> bool:
         """Whether X is a dataframe of pandas."""
         return isinstance(self._data, pd.DataFrame)
