@@ -148,7 +148,15 @@ class Fitted:
 
 def fit_columns(model, X, table: Table, level: str = "conditional") -> Table:
     """Rows with the columns of fit at their positions; see `arranged`."""
-    needed = model._fitted.needed(model.n_features_in_, level)
+    fitted, known = model._fitted, list(getattr(model, "feature_names_in_", ()))
+    needed = fitted.needed(model.n_features_in_, level)
+    labels = needed - fitted.needed(model.n_features_in_, "population")
+    for at in sorted(labels) if known and table.names is not None else ():
+        if known[at] not in table.names:
+            raise ValueError(
+                f"X has no column {known[at]!r}, which holds groups: add it (None is a "
+                "group that is not known), or predict with level='population'."
+            )
     return arranged(model, X, table, needed, model._fitted.by_name)
 
 

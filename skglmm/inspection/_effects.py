@@ -140,16 +140,12 @@ class EffectsDisplay:
         check_model(model)
         check_is_fitted(model)
         grid = _Grid(model, X, column, n_points)
-        curves = []
-        if isinstance(levels, Integral) and levels == 0:
-            factor = None
-        else:
-            factor = choose_factor(model, factor)
-            grid.check_beside(factor)
-            curves = [
-                grid.curve(name, labels, "conditional", coverage)
-                for name, labels in _chosen_levels(model, X, factor, levels)
-            ]
+        alone = isinstance(levels, Integral) and levels == 0
+        factor = None if alone else grid.beside(choose_factor(model, factor))
+        chosen = () if alone else _chosen_levels(model, X, factor, levels)
+        curves = [
+            grid.curve(name, labels, "conditional", coverage) for name, labels in chosen
+        ]
         if population:
             curves.append(grid.curve(_POPULATION, {}, "population", coverage))
         if not curves:
@@ -265,14 +261,15 @@ class _Grid:
             return column.mean()
         return next(iter(column.mode()), None)
 
-    def check_beside(self, factor):
-        """Refuse a factor whose labels change along the curve."""
+    def beside(self, factor):
+        """The factor, unless its labels change along the curve."""
         if self.at in columns_of_factor(self.model, factor):
             raise ValueError(
                 f"Along the column {self.at if self.plain else self.names[self.at]!r} "
                 f"the levels of {factor!r} change: name another factor, or levels=0 "
                 "for the population alone."
             )
+        return factor
 
     def _mean(self, rows, level):
         if hasattr(self.model, "predict_proba"):
