@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import ndtri
+from sklearn.base import clone
 
 from skglmm import (
     MixedLinearRegressor,
@@ -300,11 +301,39 @@ def test_what_cannot_be_drawn_is_refused(sleep, machines):
         CoefficientsDisplay.from_estimator(y)
 
 
+def test_levels_of_one_size_are_drawn_side_by_side(sleep):
+    _, X, y = sleep
+    model = MixedLinearRegressor("Subject").fit(X, y)
+    display = ShrinkageDisplay.from_estimator(model, X, y)
+    own, pooled = (c.get_offsets().data for c in display.ax_.collections[1:])
+    assert sorted(own[:, 0]) == list(range(1, 19)) and (own[:, 0] == pooled[:, 0]).all()
+    np.testing.assert_allclose(
+        np.sort(own[:, 1]), np.sort(display.unpooled["Intercept"])
+    )
+    assert np.all(np.diff(own[np.argsort(own[:, 0]), 1]) > 0)
+    assert display.ax_.get_xlabel() == "18 levels of Subject, 10 rows each"
+
+
+def test_a_check_says_which_class_is_one(women):
+    model, X, y = women
+    assert _class_label(model, X, y) == "response"
+    y = np.where(y == 1, "user", "none")
+    named = clone(model).fit(X, y)
+    assert _class_label(named, X, y) == "response, 1 for user"
+
+
+def _class_label(model, X, y):
+    display = PredictiveCheckDisplay.from_estimator(model, X, y, n_samples=2)
+    return display.ax_.get_xlabel()
+
+
 def test_displays_draw_on_axes_that_are_handed_over(sleep):
     model, X, y = sleep
     figure, axes = plt.subplots(1, 2)
     display = RandomEffectsDisplay.from_estimator(model, ax=axes)
     assert display.figure_ is figure and list(display.ax_) == list(axes)
+    assert figure.get_supxlabel() == ""
+    assert axes[1].get_xlabel() == "Days, with 95 % intervals"
     for draw in (
         lambda ax: CoefficientsDisplay.from_estimator(model, ax=ax),
         lambda ax: EffectsDisplay.from_estimator(model, X, "Days", ax=ax),
