@@ -112,6 +112,11 @@ class ShrinkageDisplay:
         Returns
         -------
         display : ShrinkageDisplay
+
+        Notes
+        -----
+        One effect is drawn above the number of rows of the level; where all levels have
+        as many, side by side in the order of their own estimates.
         """
         factor = choose_factor(model, factor)
         chosen = choose_effects(model, factor, effects)
