@@ -116,6 +116,22 @@ ERRORS = {
         "'Intercept'), ('fixed', 'x'), ('g', 'Intercept'), ('residual', ''); a group "
         "alone stands for all of its parameters. Did you mean ('fixed', 'x')?",
     ),
+    "labels in the constructor": (
+        lambda: linear(X["g"]).fit(X, TARGET),
+        "groups names columns of X in the constructor, got labels of type Series: name "
+        "their column, such as groups='site', or pass them to fit(groups=).",
+    ),
+    "a formula for the groups": (
+        lambda: linear("g + h").fit(X, TARGET),
+        "groups: 'g + h' is not a column of X; columns are ['x', 'w', 'g', 'h']. "
+        "Several factors are a list, such as ['g', 'h'], and one of combinations is a "
+        "tuple, ('g', 'h'); skglmm.from_formula reads formulas.",
+    ),
+    "a formula in the list of columns": (
+        lambda: linear("g", fixed_effects=["x:w"]).fit(X, TARGET),
+        "fixed_effects: 'x:w' is not a column of X; columns are ['x', 'w', 'g', 'h']. "
+        "A formula is a text of its own, and no element of a list.",
+    ),
     "slopes without groups": (
         lambda: linear(random_slopes=["x"]).fit(X, TARGET),
         "random_slopes needs a grouping factor: name one in groups, or pass the "
