@@ -361,7 +361,7 @@ class BaseMixedModel(
 
     def _validate_params(self):
         """Parameters as scikit-learn checks them; labels are no parameter."""
-        if hasattr(self.groups, "shape"):
+        if getattr(self.groups, "shape", ()):
             raise TypeError(
                 "groups names columns of X in the constructor, got labels of type "
                 f"{type(self.groups).__name__}: name their column, such as "
