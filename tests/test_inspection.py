@@ -256,6 +256,17 @@ def test_numbers_that_are_categories_are_not_filled_in(machines):
     np.testing.assert_allclose(display.curves["mean"], expected)
 
 
+def test_the_population_of_labels_beside_x(machines):
+    _, X, y = machines
+    model = MixedLinearRegressor(fixed_effects=["machine"])
+    model.fit(X[["hours", "machine"]], y, groups=X["worker"])
+    rows = X[["machine"]].drop_duplicates()
+    expected = model.predict(rows, level="population")
+    for table in (X, X[["machine"]]):
+        display = EffectsDisplay.from_estimator(model, table, "machine", levels=0)
+        np.testing.assert_allclose(display.curves["mean"], expected)
+
+
 def test_columns_are_found_by_name_where_the_model_finds_them_so(machines):
     model, X, y = machines
     more = X.assign(other="z")[["other", "machine", "worker", "hours"]]

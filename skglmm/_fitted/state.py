@@ -130,7 +130,8 @@ class Fitted:
         n_columns : int
             Columns of X.
         level : {"conditional", "population"}, default="conditional"
-            The labels are not needed for ``"population"``.
+            The labels are not needed for ``"population"``, and are no columns of X if
+            they were given to `fit`.
 
         Returns
         -------
@@ -141,7 +142,7 @@ class Fitted:
         read |= set(() if self.part is None else self.part.columns)
         read |= {column.at for column in self.categories.columns}
         read |= set(() if self.formula is None else self.formula.columns.values())
-        if level == "conditional":
+        if level == "conditional" and not self.from_metadata:
             read |= {at for term in self.terms for at in term.columns}
         return {at for at in read if at < n_columns}
 

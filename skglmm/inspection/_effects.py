@@ -231,7 +231,7 @@ class _Grid:
         frame, self.at = _frame(X), table.position(column, "column")
         fitted = model._fitted
         self.fixed = fitted.needed(frame.shape[1], "population")
-        labels = {at for term in fitted.terms for at in term.columns} - self.fixed
+        labels = fitted.needed(frame.shape[1]) - self.fixed
         coded = {column.at for column in fitted.categories.columns}
         if self.at in labels:
             raise ValueError(
