@@ -270,6 +270,10 @@ def test_the_population_of_labels_beside_x(machines):
 def test_columns_are_found_by_name_where_the_model_finds_them_so(machines):
     model, X, y = machines
     more = X.assign(other="z")[["other", "machine", "worker", "hours"]]
+    later = more.assign(later=1.0)
+    for column in ("other", "later"):
+        with pytest.raises(ValueError, match=f"'{column}' has no part in this model"):
+            EffectsDisplay.from_estimator(model, later, column, levels=0)
     for rows in (X, more):
         display = EffectsDisplay.from_estimator(
             model, rows, "machine", factor="worker", levels=[5], population=False

@@ -226,8 +226,10 @@ class _Grid:
 
     def __init__(self, model, X, column, n_points):
         self.model, table = model, fit_columns(model, X, Table(X))
-        X = table.native
+        given, X = Table(X).names or (), table.native
         self.names, self.plain = getattr(X, "columns", None), table.is_array
+        if column in given and column not in (table.names or ()):
+            raise _no_part(f"column {column!r}")
         frame, self.at = _frame(X), table.position(column, "column")
         fitted = model._fitted
         self.fixed = fitted.needed(frame.shape[1], "population")
@@ -238,6 +240,8 @@ class _Grid:
                 f"The {table.describe(self.at)} holds groups: give a column that has "
                 "an effect, and the groups in levels."
             )
+        if self.at not in self.fixed:
+            raise _no_part(table.describe(self.at))
         own = frame[self.at].dropna()
         numeric = is_numeric_dtype(own) and not is_bool_dtype(own)
         numeric = numeric and self.at not in coded
@@ -298,6 +302,13 @@ class _Grid:
                 "upper": high,
             }
         )
+
+
+def _no_part(column):
+    return ValueError(
+        f"The {column} has no part in this model, whose predictions are the same "
+        "whatever it is: give a column that has an effect."
+    )
 
 
 def _chosen_levels(model, X, factor, levels):
