@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skglmm._fitted.state import family_of
 from skglmm.inference._rows import check_model
-from skglmm.inspection._axes import NEUTRAL, check_axes, kept, percent
+from skglmm.inspection._axes import NEUTRAL, check_axes, kept, percent, short
 from skglmm.inspection._levels import choose_factor, codes_of
 from skglmm.inspection._unpooled import numbers
 
@@ -131,6 +131,8 @@ class PredictiveCheckDisplay:
         observed = numbers(model, y, X, groups)
         if hasattr(model, "classes_"):
             simulated = (simulated == model.classes_[-1]).astype(float)
+            if list(model.classes_) != [0, 1]:
+                response = f"{response}, 1 for {short(model.classes_[-1])}"
         codes = None
         if kind == "groups":
             factor = choose_factor(model, factor)
