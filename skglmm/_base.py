@@ -375,6 +375,16 @@ class BaseMixedModel(
             named[parameter] = tuple(found) if isinstance(key, list) else found[0]
         return named
 
+    def _validate_params(self):
+        """Parameters as scikit-learn checks them; labels are no parameter."""
+        if getattr(self.groups, "shape", ()):
+            raise TypeError(
+                "groups names columns of X in the constructor, got labels of type "
+                f"{type(self.groups).__name__}: name their column, such as "
+                "groups='site', or pass them to fit(groups=)."
+            )
+        super()._validate_params()
+
     def _resolve_solver(self):
         if isinstance(self.solver, str):
             return SOLVERS[self.solver]()

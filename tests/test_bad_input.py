@@ -261,7 +261,8 @@ def test_a_parameter_of_a_wrong_type(data):
 def test_prediction_needs_the_columns_of_the_fit_in_their_order(model, data):
     X, _ = data
     for bad, message in (
-        (X[["x", "w", "g"]], "(?s)feature names should match.*missing.*- h"),
+        (X[["x", "w", "g"]], "X has no column 'h', which holds groups"),
+        (X[["x", "g", "h"]], "(?s)feature names should match.*missing.*- w"),
         (X.assign(new=1.0), "(?s)feature names should match.*unseen.*- new"),
         (X[["w", "x", "g", "h"]], "(?s)feature names should match.*same order"),
     ):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import ndtri
+from sklearn.base import clone
 
 from skglmm import (
     MixedLinearRegressor,
@@ -215,6 +216,77 @@ def test_other_factors_have_no_level_in_a_curve():
         np.testing.assert_allclose(display.curves["mean"], expected)
 
 
+@pytest.fixture(scope="module")
+def machines():
+    random = np.random.default_rng(2)
+    X = pd.DataFrame({"worker": np.repeat(np.arange(6), 9), "hours": 1.0})
+    X["machine"] = np.tile(np.repeat(["A", "B", "C"], 3), 6)
+    X["hours"] = random.integers(1, 4, 54)
+    y = X["machine"].map({"A": 52.0, "B": 60.0, "C": 66.0}) + X["hours"]
+    y += 4.0 * random.normal(size=18)[np.repeat(np.arange(18), 3)]
+    y += random.normal(size=54)
+    model = MixedLinearRegressor(
+        ["worker", ("worker", "machine")], fixed_effects="machine + C(hours)"
+    )
+    return model.fit(X, y), X, y
+
+
+def test_a_curve_follows_a_fixed_column_that_is_part_of_a_factor(machines):
+    model, X, _ = machines
+    display = EffectsDisplay.from_estimator(
+        model, X, "machine", factor="worker", levels=[3]
+    )
+    hours = X["hours"].mode()[0]
+    rows = pd.DataFrame({"worker": 3, "hours": hours, "machine": ["A", "B", "C"]})
+    curve = display.curves.set_index("group")
+    np.testing.assert_allclose(curve.loc["3", "mean"], model.predict(rows))
+    whole = model.predict(rows, level="population")
+    np.testing.assert_allclose(curve.loc["population", "mean"], whole)
+    with pytest.raises(ValueError, match="the levels of 'worker:machine' change"):
+        EffectsDisplay.from_estimator(model, X, "machine", factor=("worker", "machine"))
+
+
+def test_numbers_that_are_categories_are_not_filled_in(machines):
+    model, X, _ = machines
+    display = EffectsDisplay.from_estimator(model, X, "hours", levels=0)
+    assert display.curves["value"].tolist() == [1, 2, 3]
+    assert set(display.curves["group"]) == {"population"} and display.factor is None
+    rows = pd.DataFrame({"hours": [1, 2, 3], "machine": X["machine"].mode()[0]})
+    expected = model.predict(rows, level="population")
+    np.testing.assert_allclose(display.curves["mean"], expected)
+
+
+def test_the_population_of_labels_beside_x(machines):
+    _, X, y = machines
+    model = MixedLinearRegressor(fixed_effects=["machine"])
+    model.fit(X[["hours", "machine"]], y, groups=X["worker"])
+    rows = X[["machine"]].drop_duplicates()
+    expected = model.predict(rows, level="population")
+    for table in (X, X[["machine"]]):
+        display = EffectsDisplay.from_estimator(model, table, "machine", levels=0)
+        np.testing.assert_allclose(display.curves["mean"], expected)
+
+
+def test_columns_are_found_by_name_where_the_model_finds_them_so(machines):
+    model, X, y = machines
+    more = X.assign(other="z")[["other", "machine", "worker", "hours"]]
+    later = more.assign(later=1.0)
+    for column in ("other", "later"):
+        with pytest.raises(ValueError, match=f"'{column}' has no part in this model"):
+            EffectsDisplay.from_estimator(model, later, column, levels=0)
+    for rows in (X, more):
+        display = EffectsDisplay.from_estimator(
+            model, rows, "machine", factor="worker", levels=[5], population=False
+        )
+        hours = X["hours"].mode()[0]
+        new = pd.DataFrame({"worker": 5, "hours": hours, "machine": ["A", "B", "C"]})
+        np.testing.assert_allclose(display.curves["mean"], model.predict(new))
+        check = PredictiveCheckDisplay.from_estimator(
+            model, rows, y, kind="groups", factor="worker", n_samples=2
+        )
+        np.testing.assert_array_equal(check.codes, X["worker"])
+
+
 @pytest.mark.parametrize("kind", ["auto", "density", "counts", "zeros", "groups"])
 def test_checks_are_drawn_from_samples_of_the_model(ticks, kind):
     model, X, y = ticks
@@ -226,10 +298,12 @@ def test_checks_are_drawn_from_samples_of_the_model(ticks, kind):
     np.testing.assert_array_equal(display.observed, y)
 
 
-def test_what_cannot_be_drawn_is_refused(sleep):
+def test_what_cannot_be_drawn_is_refused(sleep, machines):
     model, X, y = sleep
     with pytest.raises(ValueError, match="factor is one of 'Subject'"):
         RandomEffectsDisplay.from_estimator(model, factor="subject")
+    with pytest.raises(ValueError, match="by factor=: factor is one of 'worker', "):
+        RandomEffectsDisplay.from_estimator(machines[0])
     with pytest.raises(ValueError, match="'Intercept', 'Days'"):
         RandomEffectsDisplay.from_estimator(model, effects="days")
     with pytest.raises(ValueError, match="no such level"):
@@ -242,11 +316,39 @@ def test_what_cannot_be_drawn_is_refused(sleep):
         CoefficientsDisplay.from_estimator(y)
 
 
+def test_levels_of_one_size_are_drawn_side_by_side(sleep):
+    _, X, y = sleep
+    model = MixedLinearRegressor("Subject").fit(X, y)
+    display = ShrinkageDisplay.from_estimator(model, X, y)
+    own, pooled = (c.get_offsets().data for c in display.ax_.collections[1:])
+    assert sorted(own[:, 0]) == list(range(1, 19)) and (own[:, 0] == pooled[:, 0]).all()
+    np.testing.assert_allclose(
+        np.sort(own[:, 1]), np.sort(display.unpooled["Intercept"])
+    )
+    assert np.all(np.diff(own[np.argsort(own[:, 0]), 1]) > 0)
+    assert display.ax_.get_xlabel() == "18 levels of Subject, 10 rows each"
+
+
+def test_a_check_says_which_class_is_one(women):
+    model, X, y = women
+    assert _class_label(model, X, y) == "response"
+    y = np.where(y == 1, "user", "none")
+    named = clone(model).fit(X, y)
+    assert _class_label(named, X, y) == "response, 1 for user"
+
+
+def _class_label(model, X, y):
+    display = PredictiveCheckDisplay.from_estimator(model, X, y, n_samples=2)
+    return display.ax_.get_xlabel()
+
+
 def test_displays_draw_on_axes_that_are_handed_over(sleep):
     model, X, y = sleep
     figure, axes = plt.subplots(1, 2)
     display = RandomEffectsDisplay.from_estimator(model, ax=axes)
     assert display.figure_ is figure and list(display.ax_) == list(axes)
+    assert figure.get_supxlabel() == ""
+    assert axes[1].get_xlabel() == "Days, with 95 % intervals"
     for draw in (
         lambda ax: CoefficientsDisplay.from_estimator(model, ax=ax),
         lambda ax: EffectsDisplay.from_estimator(model, X, "Days", ax=ax),

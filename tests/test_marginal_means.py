@@ -9,6 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import expit, logit
 from scipy.stats import norm, studentized_range
+from sklearn.base import clone
 
 from skglmm import (
     MixedBinomialRegressor,
@@ -171,6 +172,12 @@ def test_logits_are_those_of_emmeans():
     # to about 3e-4 of them.
     errors = [0.165226368, 0.188371297, 0.094409123, 0.132936307]
     table = marginal_means(*users(), "cell", scale="link")
+    model, X, y = users()
+    named = clone(model).set_params(fixed_effects=["age", "cell"]).fit(X, y)
+    more = X.assign(other="a")[["other", "district", "cell", "age"]]
+    for rows in (more, pl.from_pandas(more), more.drop(columns="other")):
+        again = marginal_means(named, rows, y, "cell", scale="link")
+        assert_allclose(again["estimate"], means, rtol=5e-5)
     assert_allclose(table["estimate"], means, rtol=5e-5)
     assert_allclose(table["std_error"], errors, rtol=5e-4)
     assert np.isinf(table["df"]).all()
@@ -428,3 +435,13 @@ def test_a_column_of_a_formula_may_be_a_part_of_the_groups_too():
     variance = by_plate.groupby("arm").var().mean()
     assert_allclose(table["std_error"], np.sqrt(variance / 8), rtol=1e-4)
     assert_allclose(table["df"], 21, rtol=1e-4)
+
+
+def test_a_column_without_a_part_has_no_means():
+    X, y = load_contraception(return_X_y=True, as_frame=True)
+    model = MixedLogisticRegressor("district", fixed_effects=["urban"]).fit(X, y)
+    for rows in (X, X.assign(later="b")):
+        with pytest.raises(ValueError, match="column 'livch' has no part in this"):
+            marginal_means(model, rows, y, ["urban", "livch"])
+    with pytest.raises(ValueError, match="column 'later' has no part in this"):
+        marginal_means(model, rows, y, "later")

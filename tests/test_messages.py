@@ -18,6 +18,7 @@ from skglmm import (
     MixedPoissonRegressor,
 )
 from skglmm.datasets import load_sleepstudy, make_mixed_regression
+from skglmm.inference import confidence_intervals
 from skglmm.solvers import MCEM, VI, Laplace, MacKay
 
 N = 60
@@ -95,6 +96,41 @@ ERRORS = {
     "labels for other rows": (
         lambda: linear().fit(X[["x"]], TARGET, groups=X["g"][:50]),
         "groups has 50 rows, but X has 60: give one label for each row of X.",
+    ),
+    "rows to predict without their groups": (
+        lambda: known().predict(X[["x", "w", "h"]]),
+        "X has no column 'g', which holds groups: add it (None is a group that is not "
+        "known), or predict with level='population'.",
+    ),
+    "random effects in the formula of the fixed part": (
+        lambda: linear("g", fixed_effects="x + (1 | h)").fit(X, TARGET),
+        "fixed_effects: the formula 'x + (1 | h)': Operator `|` is incorrectly used. "
+        "x + (1 >>|<< h); random effects are what groups and random_slopes ask for "
+        "(skglmm.from_formula reads them).",
+    ),
+    "an interval of a column": (
+        lambda: confidence_intervals(
+            linear("g", fixed_effects=["x"]).fit(X, TARGET), X, TARGET, parameters="x"
+        ),
+        "parameters= names 'x', and the model has no such parameter. It has ('fixed', "
+        "'Intercept'), ('fixed', 'x'), ('g', 'Intercept'), ('residual', ''); a group "
+        "alone stands for all of its parameters. Did you mean ('fixed', 'x')?",
+    ),
+    "labels in the constructor": (
+        lambda: linear(X["g"]).fit(X, TARGET),
+        "groups names columns of X in the constructor, got labels of type Series: name "
+        "their column, such as groups='site', or pass them to fit(groups=).",
+    ),
+    "a formula for the groups": (
+        lambda: linear("g + h").fit(X, TARGET),
+        "groups: 'g + h' is not a column of X; columns are ['x', 'w', 'g', 'h']. "
+        "Several factors are a list, such as ['g', 'h'], and one of combinations is a "
+        "tuple, ('g', 'h'); skglmm.from_formula reads formulas.",
+    ),
+    "a formula in the list of columns": (
+        lambda: linear("g", fixed_effects=["x:w"]).fit(X, TARGET),
+        "fixed_effects: 'x:w' is not a column of X; columns are ['x', 'w', 'g', 'h']. "
+        "A formula is a text of its own, and no element of a list.",
     ),
     "slopes without groups": (
         lambda: linear(random_slopes=["x"]).fit(X, TARGET),
@@ -398,6 +434,25 @@ WARNINGS = {
         "The fit did not converge: the residual variance is estimated as zero, because "
         "the groups and columns determine the target exactly. Leave some of them out, "
         "or use another model.",
+    ),
+    "the target among the columns": (
+        lambda: counts("g").fit(X.assign(y=COUNTS), COUNTS),
+        ConvergenceWarning,
+        "The fixed column 'y' is the target itself: leave it out of X, or name the "
+        "columns to take (fixed_effects=). The variance of 'g' is estimated as zero: "
+        "the model is the same without it.",
+    ),
+    "the classes among the columns": (
+        lambda: MixedLogisticRegressor("g", fixed_effects=["z"]).fit(
+            X.assign(z=np.where(CLASSES, "a", "b")), CLASSES
+        ),
+        ConvergenceWarning,
+        "The fixed column 'z_b' is the target itself: leave it out of X, or name the "
+        "columns to take (fixed_effects=). 'z_b' separates the outcomes completely: "
+        "the likelihood grows without end in that direction, and the estimate is as "
+        "large as it had to be. Drop the column, merge its rare categories or collect "
+        "more data. The variance of 'g' is estimated as zero: the model is the same "
+        "without it.",
     ),
     "a level that has not been seen": (
         lambda: known().set_params(handle_unknown="warn").predict(put("g", 4, 99)),

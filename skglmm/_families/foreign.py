@@ -102,7 +102,7 @@ class Foreign(Family):
         return highest(at, np.full(len(y), -50.0), np.full(len(y), 50.0))
 
 
-_KEPT = []
+_KEPT: list["Foreign"] = []
 
 
 def foreign(model):

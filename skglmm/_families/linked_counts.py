@@ -23,7 +23,7 @@ class LinkedPoisson(CountFamily):
 
     name, words = "poisson", "Poisson"
     links = ("log", "identity")
-    concave = ("identity",)
+    concave: tuple[str, ...] = ("identity",)
     check, no_maximum = Poisson.check, Poisson.no_maximum
     events = Poisson.events
 

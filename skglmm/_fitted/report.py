@@ -46,7 +46,7 @@ def report(messages, inputs, working, solution, facts):
     """
     hopeless, separated = facts.hopeless, facts.separated
     messages = [*messages, *inputs.messages, *working.messages]
-    messages += _unidentified(inputs, working, solution)
+    messages += _unidentified(inputs, working, solution) + _target_among(inputs)
     if hopeless is not None:
         messages.append(
             f"the likelihood has no maximum: {hopeless}. The estimates are as far out "
@@ -84,6 +84,29 @@ def _unidentified(inputs, working, solution):
     if messages or inputs.hopeless is not None:
         return messages
     return identified.undetermined([term.name for term in inputs.terms], solution)
+
+
+def _target_among(inputs):
+    """What is to be said of fixed columns that hold the target once more."""
+    y, among = inputs.y, []
+    if inputs.moments is not None:
+        return among
+    targets = [y] if inputs.classes is None else [y, 1.0 - y]
+    for name, column in zip(inputs.names, inputs.matrix.T, strict=False):
+        # the first rows settle it nearly always, and cost nothing
+        if any(
+            np.array_equal(column[:100], target[:100])
+            and np.array_equal(column, target)
+            for target in targets
+        ):
+            among.append(name)
+    if not among or not np.ptp(y) > 0:
+        return []
+    return [
+        f"the fixed column {name!r} is the target itself: leave it out of X, or name "
+        "the columns to take (fixed_effects=)"
+        for name in among
+    ]
 
 
 def sentences(messages):

@@ -130,7 +130,8 @@ class Fitted:
         n_columns : int
             Columns of X.
         level : {"conditional", "population"}, default="conditional"
-            The labels are not needed for ``"population"``.
+            The labels are not needed for ``"population"``, and are no columns of X if
+            they were given to `fit`.
 
         Returns
         -------
@@ -141,14 +142,22 @@ class Fitted:
         read |= set(() if self.part is None else self.part.columns)
         read |= {column.at for column in self.categories.columns}
         read |= set(() if self.formula is None else self.formula.columns.values())
-        if level == "conditional":
+        if level == "conditional" and not self.from_metadata:
             read |= {at for term in self.terms for at in term.columns}
         return {at for at in read if at < n_columns}
 
 
 def fit_columns(model, X, table: Table, level: str = "conditional") -> Table:
     """Rows with the columns of fit at their positions; see `arranged`."""
-    needed = model._fitted.needed(model.n_features_in_, level)
+    fitted, known = model._fitted, list(getattr(model, "feature_names_in_", ()))
+    needed = fitted.needed(model.n_features_in_, level)
+    labels = needed - fitted.needed(model.n_features_in_, "population")
+    for at in sorted(labels) if known and table.names is not None else ():
+        if known[at] not in table.names:
+            raise ValueError(
+                f"X has no column {known[at]!r}, which holds groups: add it (None is a "
+                "group that is not known), or predict with level='population'."
+            )
     return arranged(model, X, table, needed, model._fitted.by_name)
 
 

@@ -24,6 +24,10 @@ _ALLOWED = (
     *(ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Compare, ast.cmpop),
     *(ast.List, ast.Tuple, ast.Attribute),
 )
+_ELSEWHERE = (
+    "random effects are what groups and random_slopes ask for (skglmm.from_formula "
+    "reads them)"
+)
 _QUOTED = re.compile(r"`([^`]*)`")
 
 
@@ -65,14 +69,16 @@ class Formula:
         try:
             terms = formulaic.Formula(self.text)
         except Exception as error:
-            raise self._refused(_said(error)) from None
+            said = _said(error)
+            if re.search(r"\([^()|]*\|[^()|]*\)", self.text):
+                said += f"; {_ELSEWHERE}"
+            raise self._refused(said) from None
         if not isinstance(terms, formulaic.SimpleFormula):
             sign = "~" if "~" in self.text else "|"
             advice = (
                 "write the right-hand side only, the response is y"
                 if sign == "~"
-                else "random effects are what groups and random_slopes ask for "
-                "(skglmm.from_formula reads them)"
+                else _ELSEWHERE
             )
             raise self._refused(f"it has a {sign!r}: {advice}")
         found = [term for term in terms if str(term) != "1"]

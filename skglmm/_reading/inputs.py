@@ -22,8 +22,8 @@ from skglmm._reading.terms import Term
 
 # Values of columns whose squares, and those of their reciprocals, doubles hold.
 _LEAST_COLUMN = 1e-145
-# Columns below which each is looked at by itself.
-_FEW = 16
+# Columns below which each is looked at by itself, where there are so many rows.
+_FEW, _LONG = 16, 4096
 
 
 @dataclass(frozen=True)
@@ -366,10 +366,8 @@ def _check_sizes(columns, names):
     """Refuse columns whose squares no double holds."""
     if not columns.size:
         return
-    # rows of few columns are slow to reduce together
-    parts = columns.T if columns.shape[1] <= _FEW else (columns,)
-    most = np.hstack([np.fmax.reduce(part) for part in parts])
-    sizes = np.fmax(most, -np.hstack([np.fmin.reduce(part) for part in parts]))
+    most, least = _extremes(columns)
+    sizes = np.fmax(most, -least)
     wrong = (sizes > 1.0 / _LEAST_COLUMN) | ((sizes > 0.0) & (sizes < _LEAST_COLUMN))
     if wrong.any():
         at = int(np.argmax(wrong))
@@ -382,6 +380,18 @@ def _check_sizes(columns, names):
 def _slopes(terms):
     """Positions of the columns that have random slopes."""
     return sorted({at for term in terms for at in term.slopes})
+
+
+def _extremes(columns):
+    """Largest and least values of each column, gaps left out."""
+    n_rows, n = columns.shape
+    if n_rows < _LONG or n > _FEW:
+        return np.fmax.reduce(columns), np.fmin.reduce(columns)
+    # rows of few columns are slow to reduce together
+    return tuple(
+        np.array([reduced.reduce(column) for column in columns.T])
+        for reduced in (np.fmax, np.fmin)
+    )
 
 
 def numeric_positions(fixed, terms):

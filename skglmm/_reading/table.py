@@ -2,6 +2,7 @@
 
 import copy
 import numbers
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -57,6 +58,16 @@ class Derived(NamedTuple):
 
     name: str
     values: np.ndarray
+
+
+# What is meant where a formula stands in the place of a name.
+_NO_FORMULA = {
+    "groups": (
+        " Several factors are a list, such as ['g', 'h'], and one of combinations is a "
+        "tuple, ('g', 'h'); skglmm.from_formula reads formulas."
+    ),
+    "fixed_effects": " A formula is a text of its own, and no element of a list.",
+}
 
 
 class Table:
@@ -175,6 +186,12 @@ class Table:
         return table
 
     @property
+    def native(self) -> Any:
+        """The rows as a dataframe of the kind that was given, or an array."""
+        data = self._data
+        return data.to_native() if isinstance(data, nw.DataFrame) else data
+
+    @property
     def is_pandas(self) -> bool:
         """Whether X is a dataframe of pandas."""
         return isinstance(self._data, pd.DataFrame)
@@ -269,7 +286,8 @@ class Table:
                 "in the ColumnTransformer."
             )
         else:
-            message += did_you_mean(key, self.names)
+            formula = re.search(r"[:+*|~/]", key) and _NO_FORMULA.get(parameter)
+            message += formula or did_you_mean(key, self.names)
         raise ValueError(message)
 
     def labels(self, position: int) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skglmm._fitted.state import fit_columns
 from skglmm._reading.inputs import Inputs
 from skglmm._reading.labels import encode
 from skglmm._reading.table import Table
@@ -111,11 +112,15 @@ class _Columns:
     model: Any
     X: Any
     inputs: Inputs
+    given: list[str] | tuple = field(init=False)
     table: Table = field(init=False)
     kinds: dict[int, str] = field(init=False)
 
     def __post_init__(self):
-        table = Table(self.X)
+        given = Table(self.X)
+        table = fit_columns(self.model, self.X, given)
+        object.__setattr__(self, "X", table.native)
+        object.__setattr__(self, "given", given.names or ())
         object.__setattr__(self, "table", table)
         object.__setattr__(self, "kinds", table.kinds(range(table.n_columns)))
 
@@ -178,7 +183,7 @@ class _Columns:
             raise ValueError("by names no column: give at least one.")
         found = {}
         for key, values in by.items():
-            at = self.table.position(key, "by")
+            at = self._position(key)
             if at in self.labels_of_groups():
                 raise ValueError(
                     f"by: {self.table.describe(at)} holds the groups, and means are "
@@ -189,6 +194,20 @@ class _Columns:
                 raise ValueError(f"by: {self.table.describe(at)} is there twice.")
             found[at] = self._values(at, values)
         return found
+
+    def _position(self, key):
+        """Position of a column, which has a part in the model."""
+        inputs, names = self.inputs, self.table.names or ()
+        if not (isinstance(key, str) and key in self.given and key not in names):
+            at = self.table.position(key, "by")
+            used = self.read() | set(inputs.named.values()) | self.labels_of_groups()
+            if at in used:
+                return at
+            key = self.name(at)
+        raise ValueError(
+            f"by: column {key!r} has no part in this model, whose means are the same "
+            "whatever it is: name a fixed column."
+        )
 
     def _values(self, at, values):
         """Values of one column: those that are asked for, or all."""

@@ -143,8 +143,9 @@ def marginal_means(
     first.
 
     The grid is made of columns of X and read as ``predict`` reads a table. Dummies of
-    text follow by themselves; a column that was computed from others before the fit, a
-    product say, does not, and is set to its own mean. Make such cells one column of
+    text follow by themselves, and so does what a formula in ``fixed_effects`` makes, an
+    interaction say; a column that was computed from others before the fit does not, and
+    is set to its own mean. Write it into the formula, make the cells one column of
     text, or use :func:`~skglmm.inference.contrasts`.
 
     References

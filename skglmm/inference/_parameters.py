@@ -109,10 +109,12 @@ def selected(labels: pd.MultiIndex, wanted) -> pd.MultiIndex:
         label = tuple(name) if isinstance(name, list | tuple) else name
         found = groups == label if not isinstance(label, tuple) else labels == label
         if not np.any(found):
+            like = [known for known in labels if known[1] == name]
+            asked = f" Did you mean {like[0]!r}?" if like else ""
             raise ValueError(
                 f"parameters= names {name!r}, and the model has no such parameter. It "
                 f"has {', '.join(str(known) for known in labels)}; a group alone "
-                "stands for all of its parameters."
+                f"stands for all of its parameters.{asked}"
             )
         kept |= np.asarray(found)
     return labels[kept]

@@ -10,8 +10,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
+from skglmm._fitted.state import fit_columns
 from skglmm._reading.table import Table
+from skglmm.inference._rows import check_model
 from skglmm.inspection._axes import check_axes, kept, percent, short
 from skglmm.inspection._levels import choose_factor, columns_of_factor, sizes_of
 
@@ -94,8 +97,9 @@ class EffectsDisplay:
         """Draw the predictions of a fitted model along a column.
 
         The other columns stand still: numbers at their mean, others at the value that
-        is most frequent. A column that was made from `column` (a square, a product)
-        stands still as well: in such a model let the pipeline or the formula make it.
+        is most frequent, labels of other factors unknown. A column that was made from
+        `column` (a square, a product) stands still as well: in such a model let the
+        pipeline or the formula make it.
 
         Parameters
         ----------
@@ -107,8 +111,9 @@ class EffectsDisplay:
             The column to follow, by name or position. Of text all categories are
             drawn, of numbers `n_points` from the least to the largest.
         levels : sequence of labels or int, default=5
-            Levels of the factor to draw, or how many of those with the most rows.
-        factor : str or int, default=None
+            Levels of the factor to draw, or how many of those with the most rows. With
+            0 the population alone is drawn, whatever the factors.
+        factor : str, int or tuple, default=None
             The grouping factor; the only one if there is one.
         population : bool, default=True
             Whether to draw the population: means over all levels, of which none is
@@ -117,7 +122,10 @@ class EffectsDisplay:
             Number of points of a curve.
         coverage : float, default=0.95
             Probability of the bands, which are of the expected response of known
-            levels. The population's is of the expected response of a new level.
+            levels. The population's is of the expected response of a new level, so that
+            it holds the differences between levels, and with crossed factors all bands
+            hold those between levels of the other factors. How well the mean of the
+            population is known, `skglmm.inference.marginal_means` says.
         response : str, default="prediction"
             Name of the response, with its unit.
         ax : Axes, default=None
@@ -129,11 +137,14 @@ class EffectsDisplay:
         -------
         display : EffectsDisplay
         """
-        factor = choose_factor(model, factor)
+        check_model(model)
+        check_is_fitted(model)
         grid = _Grid(model, X, column, n_points)
+        alone = isinstance(levels, Integral) and levels == 0
+        factor = None if alone else grid.beside(choose_factor(model, factor))
+        chosen = () if alone else _chosen_levels(model, X, factor, levels)
         curves = [
-            grid.curve(name, labels, "conditional", coverage)
-            for name, labels in _chosen_levels(model, X, factor, levels)
+            grid.curve(name, labels, "conditional", coverage) for name, labels in chosen
         ]
         if population:
             curves.append(grid.curve(_POPULATION, {}, "population", coverage))
@@ -214,35 +225,55 @@ class _Grid:
     """
 
     def __init__(self, model, X, column, n_points):
-        self.model, table = model, Table(X)
+        self.model, table = model, fit_columns(model, X, Table(X))
+        given, X = Table(X).names or (), table.native
         self.names, self.plain = getattr(X, "columns", None), table.is_array
+        if column in given and column not in (table.names or ()):
+            raise _no_part(f"column {column!r}")
         frame, self.at = _frame(X), table.position(column, "column")
-        labels = {at for term in model._fitted.terms for at in term.columns}
+        fitted = model._fitted
+        self.fixed = fitted.needed(frame.shape[1], "population")
+        labels = fitted.needed(frame.shape[1]) - self.fixed
+        coded = {column.at for column in fitted.categories.columns}
         if self.at in labels:
             raise ValueError(
                 f"The {table.describe(self.at)} holds groups: give a column that has "
                 "an effect, and the groups in levels."
             )
+        if self.at not in self.fixed:
+            raise _no_part(table.describe(self.at))
         own = frame[self.at].dropna()
         numeric = is_numeric_dtype(own) and not is_bool_dtype(own)
+        numeric = numeric and self.at not in coded
         if numeric and own.nunique() > 2:
             self.values = np.linspace(float(own.min()), float(own.max()), n_points)
         else:
             self.values = np.sort(own.unique())
-        rows = {at: self._usual(frame[at], at in labels) for at in frame}
+        rows = {
+            at: None if at in labels else self._usual(frame[at], at in coded)
+            for at in frame
+        }
         self.rows = pd.DataFrame(rows, index=range(len(self.values)))
         self.rows[self.at] = pd.Series(self.values).astype(
             own.dtype if not numeric else float
         )
 
     @staticmethod
-    def _usual(column, is_label):
-        """What is usual; of labels a missing one, of which nothing is known."""
-        if is_label:
-            return None
-        if is_numeric_dtype(column) and not is_bool_dtype(column):
+    def _usual(column, is_coded):
+        """The mean of numbers, of categories the one that is most frequent."""
+        if is_numeric_dtype(column) and not is_bool_dtype(column) and not is_coded:
             return column.mean()
-        return column.mode().iloc[0]
+        return next(iter(column.mode()), None)
+
+    def beside(self, factor):
+        """The factor, unless its labels change along the curve."""
+        if self.at in columns_of_factor(self.model, factor):
+            raise ValueError(
+                f"Along the column {self.at if self.plain else self.names[self.at]!r} "
+                f"the levels of {factor!r} change: name another factor, or levels=0 "
+                "for the population alone."
+            )
+        return factor
 
     def _mean(self, rows, level):
         if hasattr(self.model, "predict_score"):
@@ -255,7 +286,8 @@ class _Grid:
         """Means and their band, with labels at some positions."""
         rows = self.rows.copy()
         for at, label in labels.items():
-            rows[at] = pd.Series([label] * len(rows), dtype=object)
+            labelled = pd.Series([label] * len(rows), dtype=object)
+            rows[at] = labelled.infer_objects() if at in self.fixed else labelled
         if self.plain:
             rows = rows.to_numpy(dtype=object)
         else:
@@ -272,6 +304,13 @@ class _Grid:
                 "upper": high,
             }
         )
+
+
+def _no_part(column):
+    return ValueError(
+        f"The {column} has no part in this model, whose predictions are the same "
+        "whatever it is: give a column that has an effect."
+    )
 
 
 def _chosen_levels(model, X, factor, levels):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
+from skglmm._fitted.state import fit_columns
 from skglmm._reading.table import Table
 from skglmm.inference._rows import check_model
 
@@ -14,7 +15,8 @@ def choose_factor(model, factor):
     Parameters
     ----------
     model : BaseMixedModel
-    factor : str, int or None
+    factor : str, int, tuple or None
+        A tuple of columns is the factor of their combinations, as in `groups`.
 
     Returns
     -------
@@ -27,8 +29,14 @@ def choose_factor(model, factor):
         raise ValueError("This model has no groups: there are no effects to draw.")
     if factor is None and len(names) == 1:
         return names[0]
+    if isinstance(factor, tuple):
+        factor = ":".join(map(str, factor))
     if factor not in names:
-        found = "Say which" if factor is None else f"There is no factor {factor!r}"
+        found = (
+            f"There is no factor {factor!r}"
+            if factor is not None
+            else "The model has several factors, say which by factor="
+        )
         raise ValueError(f"{found}: factor is one of {', '.join(map(repr, names))}.")
     return factor
 
@@ -75,7 +83,7 @@ def codes_of(model, X, factor, groups=None):
     codes : ndarray of shape (n_rows,)
     """
     at = model._fitted.position(factor)
-    labels = model._labels_to_predict(Table(X), groups)
+    labels = model._labels_to_predict(fit_columns(model, X, Table(X)), groups)
     return model._known_levels(labels)[at]
 
 

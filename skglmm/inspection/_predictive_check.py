@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skglmm._fitted.state import family_of
 from skglmm.inference._rows import check_model
-from skglmm.inspection._axes import NEUTRAL, check_axes, kept, percent
+from skglmm.inspection._axes import NEUTRAL, check_axes, kept, percent, short
 from skglmm.inspection._levels import choose_factor, codes_of
 from skglmm.inspection._unpooled import codes_of_classes, numbers
 
@@ -136,6 +136,8 @@ class PredictiveCheckDisplay:
         classes = getattr(model, "classes_", None)
         if classes is not None:
             simulated = codes_of_classes(simulated, classes)
+            if len(classes) == 2 and list(classes) != [0, 1]:
+                response = f"{response}, 1 for {short(classes[-1])}"
         codes = None
         if kind == "groups":
             factor = choose_factor(model, factor)

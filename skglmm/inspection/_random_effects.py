@@ -171,9 +171,10 @@ class RandomEffectsDisplay:
             sharey=True,
         )
         table = self.effects.iloc[order]
+        words_of_bars = f"with {percent(self.coverage)} intervals"
         for one, effect in zip(axes, effects, strict=True):
             _caterpillar(one, table[effect], line_options)
-            one.set_xlabel(effect)
+            one.set_xlabel(effect if ax is None else f"{effect}, {words_of_bars}")
             one.margins(y=0.5 / n if labelled else 0.02)
             if (
                 not labelled
@@ -189,7 +190,8 @@ class RandomEffectsDisplay:
         words = {"effect": "", "size": ", by size", "label": ", by label"}[sort_by]
         many = "" if labelled else f"{n:,} levels of "
         axes[0].set_ylabel(f"{many}{self.factor}{words}")
-        figure.supxlabel(f"with {percent(self.coverage)} intervals", fontsize="medium")
+        if ax is None:
+            figure.supxlabel(words_of_bars, fontsize="medium")
         self.figure_, self.ax_ = figure, kept(axes)
         return self
 

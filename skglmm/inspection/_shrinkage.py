@@ -112,6 +112,11 @@ class ShrinkageDisplay:
         Returns
         -------
         display : ShrinkageDisplay
+
+        Notes
+        -----
+        One effect is drawn above the number of rows of the level; where all levels have
+        as many, side by side in the order of their own estimates.
         """
         factor = choose_factor(model, factor)
         chosen = choose_effects(model, factor, effects)
@@ -170,16 +175,21 @@ class ShrinkageDisplay:
     def _plot_one(self, ax, options):
         own, pooled = self.unpooled.iloc[:, 0], self.pooled.iloc[:, 0]
         width = np.clip(100.0 / len(own), 0.1, 1.0)
-        ax.vlines(self.sizes, own, pooled, color=NEUTRAL, lw=width, zorder=1)
+        balanced = self.sizes.nunique() == 1
+        at = own.fillna(pooled).rank(method="first") if balanced else self.sizes
+        ax.vlines(at, own, pooled, color=NEUTRAL, lw=width, zorder=1)
         style = self._style(options)
-        ax.scatter(
-            self.sizes, own, s=style["s"], color=NEUTRAL, marker="_", label="own rows"
-        )
-        ax.scatter(self.sizes, pooled, **style, label="model", zorder=2)
+        ax.scatter(at, own, s=style["s"], color=NEUTRAL, marker="_", label="own rows")
+        ax.scatter(at, pooled, **style, label="model", zorder=2)
         label = "population"
         ax.axhline(self.population.iloc[0], color=NEUTRAL, ls="--", lw=1, label=label)
-        logarithmic(ax)
-        ax.set_xlabel(f"rows of {self.factor}")
+        if balanced:
+            each = f"{int(self.sizes.iloc[0]):,} rows each"
+            ax.set_xlabel(f"{len(own):,} levels of {self.factor}, {each}")
+            ax.set_xticks([])
+        else:
+            logarithmic(ax)
+            ax.set_xlabel(f"rows of {self.factor}")
         ax.set_ylabel(self.pooled.columns[0])
 
     def _plot_two(self, ax, options):
