@@ -34,6 +34,7 @@ class PageOrder:
         "plot_ordered",
         "plot_new_groups",
         "plot_grid_search",
+        "plot_dask",
         "plot_encoder",
         "plot_displays",
     )
