@@ -94,7 +94,11 @@ here, there = model.fixed_effects_, whole.fixed_effects_
 away = (here["estimate"] - there["estimate"]).abs() / there["std_error"]
 print(f"largest difference: {away.max():.0e} standard errors")
 
-names = [("patient", "Intercept"), ("patient", "months"), ("residual", "")]
+names = [
+    ("patient", "Intercept"),
+    ("patient", "months"),
+    ("residual", ""),
+]
 pd.DataFrame(
     {
         "truth": [6.0, 1.0, 5.0],
