@@ -27,6 +27,7 @@ from skglmm._fitted.report import sentences, warn
 from skglmm._linear import MixedLinearRegressor
 from skglmm._logistic import MixedLogisticRegressor
 from skglmm._ordinal import MixedOrdinalClassifier
+from skglmm._poisson import MixedPoissonRegressor
 from skglmm._reading.features import check_features, store_features
 from skglmm._reading.identified import too_many
 from skglmm._reading.labels import encode, lookup
@@ -40,6 +41,13 @@ from skglmm._sklearn import (
     check_feature_names_in,
     fit_context,
     safe_indexing,
+)
+
+# Different whole numbers above which they are taken for counts, and what is said then.
+_MANY = 10
+_COUNTS = (
+    "the target has whole numbers from 0 on and was taken for counts: "
+    "target_type='count' says so, and 'continuous' or 'ordinal' that it is none"
 )
 
 
@@ -75,12 +83,13 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         effects, and are not in the output.
     estimator : mixed model of this package, default=None
         Model of the target: family, random slopes, offset, solver. With None it is
-        `MixedLinearRegressor`, `MixedLogisticRegressor` or `MixedOrdinalClassifier`, by
-        `target_type`.
-    target_type : {"auto", "continuous", "binary", "ordinal"}, default="auto"
+        `MixedLinearRegressor`, `MixedLogisticRegressor`, `MixedOrdinalClassifier` or
+        `MixedPoissonRegressor`, by `target_type`.
+    target_type : {"auto", "continuous", "binary", "ordinal", "count"}, default="auto"
         Type of the target where `estimator` is None. Ordered categories are
-        ``"ordinal"``. Other whole numbers with more than two values may be counts,
-        scores or classes, so ``"auto"`` refuses them.
+        ``"ordinal"``, and whole numbers from 0 on with more than ten different values
+        are taken for counts, with a warning. Other whole numbers with more than two
+        values may be counts, scores or classes, so ``"auto"`` refuses them.
     std : bool, default=True
         Whether the standard deviations are given as well.
     cv : int, cross-validation generator or iterable, default=5
@@ -101,7 +110,7 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         The model fitted to all rows, without the factors that cannot be estimated (one
         level, or in a linear model one level a row): their effects are zero, with
         standard deviation zero. None if no factor is left.
-    target_type_ : {"continuous", "binary", "ordinal"}
+    target_type_ : {"continuous", "binary", "ordinal", "count"}
         Type of the target.
     classes_ : ndarray of shape (n_classes,) or None
         The classes of a binary or ordered target; effects are logits of the second, or
@@ -144,7 +153,9 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
     _parameter_constraints: dict = {
         "groups": [None, str, int, tuple, list],
         "estimator": [None, BaseMixedModel],
-        "target_type": [StrOptions({"auto", "continuous", "binary", "ordinal"})],
+        "target_type": [
+            StrOptions({"auto", "continuous", "binary", "ordinal", "count"})
+        ],
         "std": ["boolean"],
         "cv": ["cv_object"],
         "shuffle": ["boolean"],
@@ -346,8 +357,11 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         _refuse_coded_slopes(table, terms)
         problem = _Problem(table._data if table.is_array else X, y, model, terms)
         self.estimator_, tables, messages = _fit_effects(problem, self.std)
+        guessed = self.target_type == "auto" and self.estimator is None
+        if guessed and target_type == "count":
+            messages.insert(0, (_COUNTS, UserWarning))
         self.target_type_ = target_type
-        self.classes_ = None if target_type == "continuous" else np.unique(y)
+        self.classes_ = np.unique(y) if target_type in ("binary", "ordinal") else None
         if target_type == "ordinal" and order is not None:
             self.classes_ = order[np.isin(order, y)]
         self._terms, self._tables, self._with_std = terms, tables, self.std
@@ -360,6 +374,8 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
             if is_classifier(self.estimator):
                 several = get_tags(self.estimator).classifier_tags.multi_class
                 kind = "ordinal" if several else "binary"
+            elif isinstance(self.estimator, MixedPoissonRegressor):
+                kind = "count"
             if self.target_type not in ("auto", kind):
                 raise ValueError(
                     f"target_type={self.target_type!r}, but estimator is a "
@@ -370,7 +386,8 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         kind = self.target_type
         if kind == "auto":
             kind = type_of_target(y, input_name="y", raise_unknown=True)
-            kind = "ordinal" if order is not None and kind == "multiclass" else kind
+            if kind == "multiclass":
+                kind = _of_whole_numbers(y, order) or kind
         if kind == "continuous":
             return MixedLinearRegressor(), kind
         if kind == "binary":
@@ -378,12 +395,14 @@ class GroupEffectEncoder(PersistenceMixin, TransformerMixin, BaseEstimator):
         if kind == "ordinal":
             classes = None if order is None else list(order[np.isin(order, y)])
             return MixedOrdinalClassifier(classes=classes), kind
+        if kind == "count":
+            return MixedPoissonRegressor(), kind
         raise ValueError(
             f"The target is of type {kind!r} ({len(np.unique(y))} different values), "
             "which the encoder does not support: classes have to be two, or in order "
             "(target_type='ordinal', or ordered categories). For whole numbers that "
-            "are no classes, pass target_type='continuous', or "
-            "estimator=MixedPoissonRegressor() if they are counts."
+            "are no classes, pass target_type='continuous', or target_type='count' "
+            "if they are counts."
         )
 
     def _group_columns(self, model, table):
@@ -559,6 +578,15 @@ def _fit_quietly(model, X, y):
                 warning.message, warning.category, warning.filename, warning.lineno
             )
     return messages
+
+
+def _of_whole_numbers(y, order):
+    """The type of a target with more than two whole numbers or classes, or None."""
+    if order is not None:
+        return "ordinal"
+    if y.dtype.kind not in "iuf" or y.min() != 0:
+        return None
+    return "count" if len(np.unique(y)) > _MANY else None
 
 
 def _say(messages):

@@ -26,7 +26,7 @@ from skglmm import (
     MixedLogisticRegressor,
     MixedPoissonRegressor,
 )
-from skglmm.datasets import make_mixed_regression
+from skglmm.datasets import load_grouseticks, make_mixed_regression
 from skglmm.solvers import VI, Laplace
 
 
@@ -329,10 +329,27 @@ def test_three_classes_are_refused(y):
         GroupEffectEncoder().fit(X, y)
 
 
+def test_many_whole_numbers_from_zero_on_are_counts():
+    X, y = load_grouseticks(return_X_y=True, as_frame=True)
+    X = X[["BROOD"]].astype(str)
+    with pytest.warns(UserWarning, match="taken for counts: target_type='count'"):
+        found = GroupEffectEncoder("BROOD", random_state=0).fit(X, y)
+    assert found.target_type_ == "count"
+    assert found.classes_ is None
+    told = GroupEffectEncoder("BROOD", target_type="count", random_state=0).fit(X, y)
+    effects = MixedPoissonRegressor("BROOD").fit(X, y).random_effects_["BROOD"]
+    for encoder in (found, told):
+        encoded = encoder.transform(X)[:, 0]
+        assert_allclose(encoded, effects["Intercept"].loc[X["BROOD"]], rtol=1e-12)
+    # from 1 on they may be ratings
+    with pytest.raises(ValueError, match="target_type='count' if they are counts"):
+        GroupEffectEncoder("BROOD").fit(X, y + 1)
+
+
 def test_the_type_of_the_target_is_that_of_the_estimator(data):
     X, y = data
     counts = GroupEffectEncoder("g0", estimator=MixedPoissonRegressor())
-    assert counts.fit(X[["g0"]], np.arange(300) % 7).target_type_ == "continuous"
+    assert counts.fit(X[["g0"]], np.arange(300) % 7).target_type_ == "count"
     counts.set_params(target_type="binary")
     with pytest.raises(ValueError, match="estimator is a MixedPoissonRegressor, whose"):
         counts.fit(X[["g0"]], np.arange(300) % 7)
