@@ -18,6 +18,9 @@ so that both can be tried, compared and searched over.
 # its variance is :math:`\mu + \mu^2 / k` with a *size* :math:`k`, or
 # :math:`\mu (1 + \phi)` in its second form.
 
+import textwrap
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -68,7 +71,10 @@ print(model.summary())
 # %%
 # Zeros beyond those of the negative binomial? The warning answers:
 
-both = ticks("negative_binomial", zero_inflation=True)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    both = ticks("negative_binomial", zero_inflation=True)
+print(textwrap.fill(str(said[-1].message), 72))
 both.family_parameters_.round(4)
 
 # %%
