@@ -170,8 +170,11 @@ def _random(inputs, working, solution, inverse):
 
 def _parameters(family, estimate, solution, fixed, covariance):
     """What the family has of its own, in the user's terms."""
+    if family.is_linear:
+        return None
     intercept, cross = (0.0, 0.0, None), solution.parameters_cross
-    if fixed["fixed_effects_"].index[:1].tolist() == ["Intercept"]:
+    index = fixed["fixed_effects_"].index
+    if len(index) and index[0] == "Intercept":
         cross = None if cross is None else (estimate.coding.transform @ cross)[0]
         intercept = fixed["intercept_"], covariance[0, 0], cross
     found = family.reported(
