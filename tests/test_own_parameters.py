@@ -137,7 +137,7 @@ def _known(size):
 
     class Known(type(FAMILY)):
         name, parameter_names = "size_known", ()
-        _size = size
+        _dispersion = size
 
         def likelihood(self):
             return _KNOWN.setdefault(size, _bound(size))

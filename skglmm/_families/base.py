@@ -79,8 +79,17 @@ class Family:
         raise NotImplementedError
 
     def natural(self, parameters):
-        """The parameters (n_own,) in the user's terms, and their derivatives."""
-        raise NotImplementedError
+        """The parameters (n_own,) in the user's terms, and their derivatives.
+
+        In the base they are positive, and their logarithms are moved.
+        """
+        values = np.exp(parameters)
+        return values, values
+
+    @property
+    def _dispersion(self):
+        """The first parameter, where it is as `natural` of the base has it."""
+        return float(np.exp(self.parameters[0]))
 
     def events(self, y, weight, trials):
         """What levels are informed by: rows, or counted events.
@@ -156,12 +165,13 @@ class Family:
         noise_variance : float or None
             Residual variance of the model, if it has one.
         """
-        low, high = -700.0, 700.0
-        for _ in range(200):
-            eta = 0.5 * (low + high)
-            below = self.inverse_link(np.array([eta]))[0] < mean
-            low, high = (eta, high) if below else (low, eta)
-        at, step = np.array([high]), 1e-5
+        _, at = halved(
+            lambda eta: self.inverse_link(eta) < mean,
+            np.full(1, -700.0),
+            np.full(1, 700.0),
+            turns=200,
+        )
+        step = 1e-5
         slope = (self.inverse_link(at + step) - self.inverse_link(at - step)) / 2e-5
         size = self.observation_size({}, 1, noise_variance)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -244,6 +254,33 @@ class Family:
         `random` is a RandomState, and `size` broadcasts with `eta`.
         """
         raise NotImplementedError
+
+
+def moments(y, weight):
+    """Mean and variance of responses."""
+    mean = np.average(y, weights=weight)
+    return mean, np.average((y - mean) ** 2, weights=weight)
+
+
+def halved(below, low, high, turns):
+    """Intervals that hold the place where a condition ends, halved many times.
+
+    Parameters
+    ----------
+    below : callable
+        Maps points (n,) to whether they lie below what is looked for.
+    low, high : ndarray of shape (n,)
+    turns : int
+
+    Returns
+    -------
+    low, high : ndarray of shape (n,)
+    """
+    for _ in range(turns):
+        middle = 0.5 * (low + high)
+        is_below = below(middle)
+        low, high = np.where(is_below, middle, low), np.where(is_below, high, middle)
+    return low, high
 
 
 def between(below, upto, random):

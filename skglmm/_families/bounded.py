@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import betainc, betaln, expit, logit
 
-from skglmm._families.base import _number
+from skglmm._families.base import _number, moments
 from skglmm._families.linked import (
     ContinuousFamily,
     ShareFamily,
@@ -54,10 +54,6 @@ class BetaBinomial(ShareFamily):
     no_maximum = Binomial.no_maximum
     events = Binomial.events
 
-    @property
-    def _phi(self):
-        return float(np.exp(self.parameters[0]))
-
     def _core(self):
         from skglmm.engine.bounded import BetaBinomial
 
@@ -73,25 +69,21 @@ class BetaBinomial(ShareFamily):
         rho = (spread * n / max(mean * (1.0 - mean), 1e-12) - 1.0) / max(n - 1.0, 1.0)
         return np.log([1.0 / np.clip(rho, 0.02, 0.8) - 1.0])
 
-    def natural(self, parameters):
-        """phi, where the correlation of trials is 1 / (1 + phi)."""
-        phi = np.exp(parameters)
-        return phi, phi
-
     def limit(self, mean):
-        if self._phi > _PRECISE:
+        if self._dispersion > _PRECISE:
             return "dispersion", "binomial", "family='binomial'"
         return None
 
     def _variance_of(self, mu, size):
-        return mu * (1.0 - mu) / size * (self._phi + size) / (self._phi + 1.0)
+        phi = self._dispersion
+        return mu * (1.0 - mu) / size * (phi + size) / (phi + 1.0)
 
     def _log_choose(self, n, k):
         return -np.log(n + 1.0) - betaln(n - k + 1.0, k + 1.0)
 
     def _log_density(self, y, mean, trials):
         _, _, mu = log_shares(mean)
-        a, b = self._phi * mu, self._phi * np.maximum(1.0 - mu, 1e-300)
+        a, b = self._dispersion * mu, self._dispersion * np.maximum(1.0 - mu, 1e-300)
         return (
             self._log_choose(trials, y) + betaln(a + y, b + trials - y) - betaln(a, b)
         )
@@ -114,7 +106,7 @@ class BetaBinomial(ShareFamily):
 
     def _draw(self, mu, size, random):
         trials = np.broadcast_to(size, mu.shape)
-        shapes = (np.maximum(self._phi * p, 1e-300) for p in (mu, 1.0 - mu))
+        shapes = (np.maximum(self._dispersion * p, 1e-300) for p in (mu, 1.0 - mu))
         return random.binomial(trials.astype(np.int64), random.beta(*shapes)) / trials
 
 
@@ -124,10 +116,6 @@ class Beta(ContinuousFamily):
     name, words = "beta", "beta"
     links = ("logit", "probit", "cloglog")
     parameter_names = ("dispersion",)
-
-    @property
-    def _phi(self):
-        return float(np.exp(self.parameters[0]))
 
     def _core(self):
         from skglmm.engine.bounded import Beta
@@ -148,27 +136,21 @@ class Beta(ContinuousFamily):
 
     def first_parameters(self, y, trials, weight):
         """Precision that has the moments of the responses."""
-        mean = np.average(y, weights=weight)
-        spread = np.average((y - mean) ** 2, weights=weight)
+        mean, spread = moments(y, weight)
         phi = mean * (1.0 - mean) / max(spread, 1e-12) - 1.0
         return np.log([np.clip(phi, 0.2, 1e4)])
 
-    def natural(self, parameters):
-        """phi."""
-        phi = np.exp(parameters)
-        return phi, phi
-
     def limit(self, mean):
-        if self._phi > 1e7:
+        if self._dispersion > 1e7:
             return "dispersion", "normal", "MixedLinearRegressor on the logits of y"
         return None
 
     def _shapes(self, mu):
         _, _, mu = log_shares(mu)
-        return self._phi * mu, self._phi * np.maximum(1.0 - mu, 1e-300)
+        return self._dispersion * mu, self._dispersion * np.maximum(1.0 - mu, 1e-300)
 
     def _variance_of(self, mu, size):
-        return mu * (1.0 - mu) / (1.0 + self._phi)
+        return mu * (1.0 - mu) / (1.0 + self._dispersion)
 
     def _to_line(self, y):
         return logit(y)
@@ -178,7 +160,7 @@ class Beta(ContinuousFamily):
 
     def _unit(self, mu, size):
         with np.errstate(all="ignore"):
-            found = 1.0 / np.sqrt(mu * (1.0 - mu) * (1.0 + self._phi))
+            found = 1.0 / np.sqrt(mu * (1.0 - mu) * (1.0 + self._dispersion))
         return np.clip(np.where(np.isnan(found), 1.0, found), 1e-8, 1e2)
 
     def _upto(self, y, mu, size):

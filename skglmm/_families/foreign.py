@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from skglmm._families.base import Family
+from skglmm._families.base import Family, halved
+from skglmm._families.linked import highest
 from skglmm._families.mixtures import average
 
 
@@ -81,20 +82,15 @@ class Foreign(Family):
 
     def deviance(self, y, mean, trials):
         """Twice the log-likelihood at a mean, less than the best of those tried."""
-        low, high = np.full(len(y), -700.0), np.full(len(y), 700.0)
+        ends = np.full(len(y), -700.0), np.full(len(y), 700.0)
         rises = self.inverse_link(np.ones(1))[0] > self.inverse_link(-np.ones(1))[0]
-        for _ in range(70):
-            middle = 0.5 * (low + high)
-            up = (self.inverse_link(middle) < mean) == rises
-            low, high = np.where(up, middle, low), np.where(up, high, middle)
+        low, high = halved(
+            lambda eta: (self.inverse_link(eta) < mean) == rises, *ends, turns=70
+        )
         here = self._asked("log_prob", 0.5 * (low + high), y)
-        return 2.0 * (self._best(tuple(y)) - here)
+        return 2.0 * (self._best(y) - here)
 
     def _best(self, y):
-        from skglmm._families.linked import highest
-
-        y = np.array(y)
-
         def at(eta):
             found = self._asked("log_prob", eta, y)
             return np.where(np.isfinite(found), found, -np.inf)

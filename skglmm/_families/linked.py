@@ -300,11 +300,6 @@ def highest(function, low, high):
     return function(0.5 * (low + high))
 
 
-def on_unit(y):
-    """Logits."""
-    return logit(y)
-
-
 def log_shares(mean):
     """log(mu) and log(1 - mu) for a mean that rounding may have made 0 or 1."""
     eta = logit(np.clip(mean, _LEAST, _MOST))

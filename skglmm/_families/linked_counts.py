@@ -11,6 +11,7 @@ from scipy.special import (
     xlogy,
 )
 
+from skglmm._families.base import halved, moments
 from skglmm._families.counts import LARGEST_MEAN, Poisson
 from skglmm._families.linked import CountFamily, highest
 from skglmm._families.overdispersed import NegativeBinomial
@@ -35,9 +36,6 @@ class LinkedPoisson(CountFamily):
     def first_parameters(self, y, trials, weight):
         return np.zeros(0)
 
-    def natural(self, parameters):
-        return np.zeros(0), np.zeros(0)
-
     def _powers(self):
         return {1.0: 1.0}
 
@@ -58,11 +56,6 @@ class LinkedNegativeBinomial(LinkedPoisson):
     concave = ()
     parameter_names = ("dispersion",)
     first_parameters = NegativeBinomial.first_parameters
-    natural = NegativeBinomial.natural
-
-    @property
-    def _size(self):
-        return float(np.exp(self.parameters[0]))
 
     def _core(self):
         from skglmm.engine.likelihoods import NegativeBinomial
@@ -73,17 +66,18 @@ class LinkedNegativeBinomial(LinkedPoisson):
         return NegativeBinomial.limit(self, mean)
 
     def _powers(self):
-        return {1.0: 1.0, 2.0: 1.0 / self._size}
+        return {1.0: 1.0, 2.0: 1.0 / self._dispersion}
 
     def _upto(self, y, mu, size):
-        return betainc(self._size, y + 1.0, self._size / (self._size + mu))
+        own = self._dispersion
+        return betainc(own, y + 1.0, own / (own + mu))
 
     def _draw(self, mu, size, random):
-        rate = random.gamma(self._size, 1.0 / self._size, np.shape(mu))
+        rate = random.gamma(self._dispersion, 1.0 / self._dispersion, np.shape(mu))
         return random.poisson(np.minimum(rate * mu, LARGEST_MEAN))
 
     def _log_density(self, y, mu, trials):
-        size = self._size
+        size = self._dispersion
         return (
             gammaln(size + y)
             - gammaln(size)
@@ -100,10 +94,6 @@ class NegativeBinomial1(LinkedPoisson):
     concave = ()
     parameter_names = ("dispersion",)
 
-    @property
-    def _phi(self):
-        return float(np.exp(self.parameters[0]))
-
     def _core(self):
         from skglmm.engine.positive import NegativeBinomial1
 
@@ -111,36 +101,31 @@ class NegativeBinomial1(LinkedPoisson):
 
     def first_parameters(self, y, trials, weight):
         """Log of phi that has the moments of the responses."""
-        mean = np.average(y, weights=weight)
-        variance = np.average((y - mean) ** 2, weights=weight)
+        mean, variance = moments(y, weight)
         return np.log([np.clip(variance / max(mean, 1e-300) - 1.0, 0.05, 20.0)])
 
-    def natural(self, parameters):
-        """phi."""
-        phi = np.exp(parameters)
-        return phi, phi
-
     def limit(self, mean):
-        if self._phi < 1e-4:
+        if self._dispersion < 1e-4:
             return "dispersion", "Poisson", "family='poisson'"
         return None
 
     def _powers(self):
-        return {1.0: 1.0 + self._phi}
+        return {1.0: 1.0 + self._dispersion}
 
     def _upto(self, y, mu, size):
-        a = np.maximum(mu / self._phi, _LEAST)
-        return betainc(a, y + 1.0, 1.0 / (1.0 + self._phi))
+        a = np.maximum(mu / self._dispersion, _LEAST)
+        return betainc(a, y + 1.0, 1.0 / (1.0 + self._dispersion))
 
     def _draw(self, mu, size, random):
-        rate = random.gamma(np.maximum(mu / self._phi, _LEAST)) * self._phi
+        phi = self._dispersion
+        rate = random.gamma(np.maximum(mu / phi, _LEAST)) * phi
         return random.poisson(np.minimum(rate, LARGEST_MEAN))
 
     def _log_density(self, y, mu, trials):
-        a = np.maximum(mu / self._phi, _LEAST)
+        a = np.maximum(mu / self._dispersion, _LEAST)
         rising = np.where(y > 0.0, gammaln(a + y) - gammaln(a), 0.0)
-        found = rising - gammaln(y + 1.0) - a * np.log1p(self._phi)
-        return found + y * np.log(self._phi / (1.0 + self._phi))
+        found = rising - gammaln(y + 1.0) - a * np.log1p(self._dispersion)
+        return found + y * np.log(self._dispersion / (1.0 + self._dispersion))
 
     def _best(self, y, trials):
         def at(log_mu):
@@ -309,11 +294,12 @@ class Hurdle(Inflated):
 
     def _location_of(self, mean):
         """mu by halving, where the mean of the response is known."""
-        low, high = np.full(np.shape(mean), -40.0), np.log(mean / self._rest + 1.0)
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            below = self._mean_of(np.exp(middle)) < mean
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
+        _, high = halved(
+            lambda log_mu: self._mean_of(np.exp(log_mu)) < mean,
+            np.full(np.shape(mean), -40.0),
+            np.log(mean / self._rest + 1.0),
+            turns=60,
+        )
         return np.exp(high)
 
     def _truncated(self, y, mu, trials):

@@ -10,16 +10,11 @@ from scipy.special import (
     xlogy,
 )
 
-from skglmm._families.base import _number
+from skglmm._families.base import _number, between, moments
 from skglmm._families.linked import ContinuousFamily
 
 # Terms of the distribution function of a Tweedie variable.
 _TERMS, _REACH, _ROWS = 120, 8.0, 20_000
-
-
-def _moments(y, weight):
-    mean = np.average(y, weights=weight)
-    return mean, np.average((y - mean) ** 2, weights=weight)
 
 
 class _Positive(ContinuousFamily):
@@ -56,7 +51,7 @@ class Gamma(_Positive):
 
     def first_parameters(self, y, trials, weight):
         """Log of the shape that has the moments of the responses."""
-        mean, variance = _moments(y, weight)
+        mean, variance = moments(y, weight)
         return np.log([np.clip(mean**2 / max(variance, 1e-300), 0.1, 1e4)])
 
     def natural(self, parameters):
@@ -89,10 +84,6 @@ class InverseGaussian(_Positive):
 
     name, words = "inverse_gaussian", "inverse Gaussian"
 
-    @property
-    def _phi(self):
-        return float(np.exp(self.parameters[0]))
-
     def _core(self):
         from skglmm.engine.positive import InverseGaussian
 
@@ -100,32 +91,27 @@ class InverseGaussian(_Positive):
 
     def first_parameters(self, y, trials, weight):
         """Log of the dispersion that has the mean of 1 / y and 1 / mean."""
-        mean, _ = _moments(y, weight)
+        mean, _ = moments(y, weight)
         found = np.average(1.0 / y, weights=weight) - 1.0 / mean
         return np.log([np.clip(found, 1e-4 / mean, 1e4 / mean)])
 
-    def natural(self, parameters):
-        """phi."""
-        phi = np.exp(parameters)
-        return phi, phi
-
     def limit(self, mean):
-        if self._phi * mean < 1e-7:
+        if self._dispersion * mean < 1e-7:
             return "dispersion", "normal", "MixedLinearRegressor on log(y)"
         return None
 
     def _powers(self):
-        return {3.0: self._phi}
+        return {3.0: self._dispersion}
 
     def _upto(self, y, mu, size):
         with np.errstate(all="ignore"):
-            root = 1.0 / np.sqrt(self._phi * y)
-            far = log_ndtr(-root * (y / mu + 1.0)) + 2.0 / (self._phi * mu)
+            root = 1.0 / np.sqrt(self._dispersion * y)
+            far = log_ndtr(-root * (y / mu + 1.0)) + 2.0 / (self._dispersion * mu)
             found = ndtr(root * (y / mu - 1.0)) + np.exp(far)
         return np.where(y > 0.0, np.clip(found, 0.0, 1.0), 0.0)
 
     def _draw(self, mu, size, random):
-        return random.wald(mu, 1.0 / self._phi)
+        return random.wald(mu, 1.0 / self._dispersion)
 
     def deviance(self, y, mean, trials):
         """(y - mu)^2 / (mu^2 y)."""
@@ -137,10 +123,6 @@ class LogNormal(_Positive):
 
     name, words = "lognormal", "lognormal"
 
-    @property
-    def _sd(self):
-        return float(np.exp(self.parameters[0]))
-
     def _core(self):
         from skglmm.engine.positive import LogNormal
 
@@ -148,32 +130,27 @@ class LogNormal(_Positive):
 
     def first_parameters(self, y, trials, weight):
         """Log of the standard deviation of log(y)."""
-        _, variance = _moments(np.log(y), weight)
+        _, variance = moments(np.log(y), weight)
         return np.array([0.5 * np.log(max(variance, 1e-12))])
 
-    def natural(self, parameters):
-        """The standard deviation."""
-        sd = np.exp(parameters)
-        return sd, sd
-
     def _mean_of(self, mu):
-        return mu * np.exp(0.5 * self._sd**2)
+        return mu * np.exp(0.5 * self._dispersion**2)
 
     def _powers(self):
-        return {2.0: np.expm1(self._sd**2) * np.exp(self._sd**2)}
+        return {2.0: np.expm1(self._dispersion**2) * np.exp(self._dispersion**2)}
 
     def latent_variance(self, mean, noise_variance):
         """The variance of log(y) with the log link."""
         if self.link == "log":
-            return self._sd**2
+            return self._dispersion**2
         return super().latent_variance(mean / self._mean_of(1.0), noise_variance)
 
     def _upto(self, y, mu, size):
         with np.errstate(divide="ignore"):
-            return ndtr(np.log(y / mu) / self._sd)
+            return ndtr(np.log(y / mu) / self._dispersion)
 
     def _draw(self, mu, size, random):
-        return mu * np.exp(self._sd * random.standard_normal(np.shape(mu)))
+        return mu * np.exp(self._dispersion * random.standard_normal(np.shape(mu)))
 
     def deviance(self, y, mean, trials):
         """(log(y) - log(median))^2."""
@@ -185,10 +162,6 @@ class Tweedie(ContinuousFamily):
 
     name, words = "tweedie", "Tweedie"
     parameter_names = ("dispersion", "power")
-
-    @property
-    def _phi(self):
-        return float(np.exp(self.parameters[0]))
 
     @property
     def _power(self):
@@ -217,7 +190,7 @@ class Tweedie(ContinuousFamily):
 
     def first_parameters(self, y, trials, weight):
         """Moments at the power 1.5."""
-        mean, variance = _moments(y, weight)
+        mean, variance = moments(y, weight)
         phi = variance / max(mean, 1e-300) ** 1.5
         return np.array([np.log(np.clip(phi, 1e-3, 1e6)), 0.0])
 
@@ -235,13 +208,13 @@ class Tweedie(ContinuousFamily):
         return None
 
     def _powers(self):
-        return {self._power: self._phi}
+        return {self._power: self._dispersion}
 
     def _numbers(self, mu):
         """Mean of the number of gamma variables, their shape and scale."""
         over, under = self._power - 1.0, 2.0 - self._power
-        rate = mu**under / (self._phi * under)
-        return rate, under / over, self._phi * over * mu**over
+        rate = mu**under / (self._dispersion * under)
+        return rate, under / over, self._dispersion * over * mu**over
 
     def _upto(self, y, mu, size):
         y, mu = (np.asarray(v, dtype=float) for v in np.broadcast_arrays(y, mu))
@@ -279,8 +252,6 @@ class Tweedie(ContinuousFamily):
 
     def normal_scores(self, y, eta, variance, size, random):
         """Uniform below the probability of zero where y is zero."""
-        from skglmm._families.base import between
-
         upto = self._below(y, eta, variance, size)
         return between(np.where(y > 0.0, upto, 0.0), upto, random)
 

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.special import ndtr, stdtr
 
+from skglmm._families.base import moments
 from skglmm._families.linked import ContinuousFamily
 
 _NORMAL = 1e3
@@ -32,10 +33,6 @@ class LinkedGaussian(_Real):
     name, words = "gaussian", "normal"
     parameter_names = ("dispersion",)
 
-    @property
-    def _sd(self):
-        return float(np.exp(self.parameters[0]))
-
     def _core(self):
         from skglmm.engine.real import Gaussian
 
@@ -43,26 +40,20 @@ class LinkedGaussian(_Real):
 
     def first_parameters(self, y, trials, weight):
         """Log of the standard deviation."""
-        mean = np.average(y, weights=weight)
-        variance = np.average((y - mean) ** 2, weights=weight)
+        _, variance = moments(y, weight)
         return np.array([0.5 * np.log(max(variance, 1e-300))])
 
-    def natural(self, parameters):
-        """The standard deviation."""
-        sd = np.exp(parameters)
-        return sd, sd
-
     def _spread(self):
-        return self._sd**2
+        return self._dispersion**2
 
     def _powers(self):
-        return {0.0: self._sd**2}
+        return {0.0: self._dispersion**2}
 
     def _upto(self, y, mu, size):
-        return ndtr((y - mu) / self._sd)
+        return ndtr((y - mu) / self._dispersion)
 
     def _draw(self, mu, size, random):
-        return mu + self._sd * random.standard_normal(np.shape(mu))
+        return mu + self._dispersion * random.standard_normal(np.shape(mu))
 
     def deviance(self, y, mean, trials):
         """Unit deviances (y - mu)^2."""
@@ -74,10 +65,6 @@ class StudentT(_Real):
 
     name, words = "student_t", "Student t"
     parameter_names = ("dispersion", "degrees_of_freedom")
-
-    @property
-    def _scale(self):
-        return float(np.exp(self.parameters[0]))
 
     @property
     def _freedom(self):
@@ -98,11 +85,6 @@ class StudentT(_Real):
             scale = max(float(np.std(y)), 1e-6)
         return np.log([scale, 5.0])
 
-    def natural(self, parameters):
-        """The scale, and the degrees of freedom."""
-        values = np.exp(parameters)
-        return values, values
-
     def limit(self, mean):
         if self._freedom > _NORMAL:
             return "degrees_of_freedom", "normal", "family='gaussian'"
@@ -112,27 +94,27 @@ class StudentT(_Real):
         """Variance, or where there is none that of the middle."""
         freedom = self._freedom
         ratio = freedom / (freedom - 2.0) if freedom > 2.0 else np.inf
-        return self._scale**2 * ratio
+        return self._dispersion**2 * ratio
 
     def _unit(self, mu, size):
-        return np.full(np.shape(mu), self._scale)
+        return np.full(np.shape(mu), self._dispersion)
 
     def width(self, eta, size):
         """The scale on the scale of the linear predictor."""
         with np.errstate(all="ignore"):
-            found = self._scale / np.abs(self._link.slope(eta))
+            found = self._dispersion / np.abs(self._link.slope(eta))
         return np.clip(np.where(np.isnan(found), 1.0, found), 1e-6, 1e6)
 
     def _powers(self):
         return {0.0: self._spread()}
 
     def _upto(self, y, mu, size):
-        return stdtr(self._freedom, (y - mu) / self._scale)
+        return stdtr(self._freedom, (y - mu) / self._dispersion)
 
     def _draw(self, mu, size, random):
-        return mu + self._scale * random.standard_t(self._freedom, np.shape(mu))
+        return mu + self._dispersion * random.standard_t(self._freedom, np.shape(mu))
 
     def deviance(self, y, mean, trials):
         """(df + 1) log(1 + z^2 / df)."""
-        z = (y - mean) / self._scale
+        z = (y - mean) / self._dispersion
         return (self._freedom + 1.0) * np.log1p(z * z / self._freedom)

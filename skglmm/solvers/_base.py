@@ -119,8 +119,6 @@ def no_parameters(family, solver):
 
 def only_laplace(family, solver):
     """Why a solver does not fit a family that some linear predictors are outside of."""
-    if family.is_everywhere:
-        return None
     return (
         f"solver={solver!r} averages over all linear predictors, and with the "
         f"{family.link} link a {family.words} response has no mean for some: use "

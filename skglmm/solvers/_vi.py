@@ -140,7 +140,9 @@ class VI(BaseSolver):
         return _GENERALIZED if auto else -1.0
 
     def supports(self, problem: Problem) -> str | None:
-        return only_laplace(problem.family, "vi")
+        if not problem.family.is_everywhere:
+            return only_laplace(problem.family, "vi")
+        return None
 
     def solve(self, problem: Problem) -> Solution:
         if not problem.family.is_linear:
