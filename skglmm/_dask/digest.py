@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from skglmm._dask.partitions import naming
+from skglmm._dask.partitions import computed, merged, naming, shared
 from skglmm._reading.labels import distinct, encode
 from skglmm._reading.table import Table
 from skglmm._reading.target import read_numbers
@@ -114,6 +114,13 @@ def digest_of(at, question, X, *, y, weight=None):
         sums = [table.numeric([place])[:, 0].sum() for place in question.numbers]
         head = X[:2] if isinstance(X, np.ndarray) else X.iloc[:2]
         return Digest((len(X),), head, tuple(labels), values, np.array([*sums, total]))
+
+
+def digested(elsewhere, question):
+    """The digest of all partitions."""
+    asked = shared(question, "question")
+    tasks = elsewhere.map("levels-of-partition", digest_of, asked)
+    return computed(elsewhere, merged("merge-levels", together, tasks))[0]
 
 
 def _plain(y):

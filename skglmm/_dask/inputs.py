@@ -8,22 +8,27 @@ from sklearn.base import clone, is_classifier
 from skglmm._dask.again import Again
 from skglmm._dask.digest import (
     Question,
-    digest_of,
+    digested,
     levels_of,
     representative,
-    together,
 )
-from skglmm._dask.partitions import Partitions, computed, merged, shared
-from skglmm._dask.rows import Reading
+from skglmm._dask.partitions import Partitions, computed, shared
+from skglmm._dask.rows import Reading, joined
 from skglmm._dask.sums import Layout, few_rows
 from skglmm._reading.formula import written
-from skglmm._reading.inputs import Inputs, counted, judged, learned, wanted
+from skglmm._reading.inputs import (
+    Inputs,
+    counted,
+    judged,
+    learned,
+    present_levels,
+    wanted,
+)
 from skglmm._reading.inputs import numeric_positions as positions_of
 from skglmm._reading.moments import Moments
 from skglmm._reading.roles import places
 from skglmm._reading.table import Table
 from skglmm._reading.terms import term_labels
-from skglmm._reading.values import kind_of_dtype
 
 
 def first_table(X):
@@ -60,7 +65,7 @@ def read_partitions(model, X, y, sample_weight, groups, part, progress):
     found = wanted(sketch, terms, named, listed, None, "error")
     question = _question(model, elsewhere, sketch, terms, named, found)
     progress.phase("labels of all partitions")
-    digest = _first_pass(elsewhere, question)
+    digest = digested(elsewhere, question)
     if digest.n_rows < 2:
         Table(representative(digest), min_rows=2)
     progress.phase("sums of all partitions")
@@ -103,10 +108,7 @@ def _refuse(model, y, groups, part):
 
 def _question(model, elsewhere, sketch, terms, named, found):
     """What the first pass has to find out."""
-    kinds, names = (), None
-    if elsewhere.frames:
-        names = tuple(elsewhere.meta.columns)
-        kinds = tuple(map(kind_of_dtype, elsewhere.meta.dtypes))
+    names, kinds = elsewhere.names, elsewhere.kinds
     candidates = [
         at
         for at in found.numbers
@@ -125,12 +127,6 @@ def _question(model, elsewhere, sketch, terms, named, found):
         names=names,
         estimator=type(model).__name__,
     )
-
-
-def _first_pass(elsewhere, question):
-    asked = shared(question, "question")
-    tasks = elsewhere.map("levels-of-partition", digest_of, asked)
-    return computed(elsewhere, merged("merge-levels", together, tasks))[0]
 
 
 def _reading(model, table, question, found, digest, named, terms):
@@ -191,21 +187,9 @@ def _reduced(elsewhere, reading, digest):
 def _gathered(elsewhere, reading, digest):
     """All rows, coded."""
     tasks = elsewhere.map("rows-of-partition", rows_of, shared(reading, "reading"))
-    found = computed(elsewhere, *tasks)
-    codes = [
-        np.concatenate([rows.codes[r] for rows in found])
-        for r in range(len(reading.terms))
-    ]
-    parts = [
-        np.concatenate([getattr(rows, name) for rows in found])
-        for name in ("matrix", "y", "weight")
-    ]
-    special = {
-        name: np.concatenate([rows.special[name] for rows in found])
-        for name in reading.named
-    }
-    said = list(dict.fromkeys(text for rows in found for text in rows.said))
-    return (codes, *parts), special, said, None
+    rows = joined(computed(elsewhere, *tasks))
+    parts = rows.codes, rows.matrix, rows.y, rows.weight
+    return parts, rows.special, rows.said, None
 
 
 def rows_of(at, reading, X, *, y, weight=None):
@@ -221,7 +205,7 @@ def _inputs(reading, fixed, messages, found, listed, terms):
     rows, weight, y, matrix, special, encoded = counted(
         weight, y, matrix, special, encoded
     )
-    encoded = [_occurring(*pair) for pair in encoded]
+    encoded = [present_levels(*pair) for pair in encoded]
     classes = getattr(reading.model, "classes_", None)
     reading.model._check_rows(y, classes)
     inputs = Inputs(
@@ -247,13 +231,3 @@ def _inputs(reading, fixed, messages, found, listed, terms):
     )
     said = [text for text in said if text not in inputs.messages]
     return replace(inputs, messages=(*inputs.messages, *said))
-
-
-def _occurring(codes, levels):
-    """Codes and levels, without levels whose rows have no weight."""
-    seen = np.zeros(len(levels), dtype=bool)
-    seen[codes] = True
-    if seen.all():
-        return codes, levels
-    place = np.cumsum(seen, dtype=np.int32) - np.int32(1)
-    return place[codes], levels[seen]

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from skglmm._reading.table import is_dask
+from skglmm._reading.values import kind_of_dtype
 
 # Results that are merged by one task: small, so that few are held at a time.
 _FAN = 4
@@ -68,6 +69,16 @@ class Partitions:
 
     def __len__(self):
         return len(self._X)
+
+    @property
+    def names(self):
+        """Names of the columns; None without any."""
+        return tuple(self.meta.columns) if self.frames else None
+
+    @property
+    def kinds(self):
+        """What the columns of a dataframe hold."""
+        return tuple(map(kind_of_dtype, self.meta.dtypes)) if self.frames else ()
 
     def first(self, n):
         """The first n partitions of X, as Delayed."""

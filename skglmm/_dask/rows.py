@@ -109,3 +109,26 @@ class Rows:
     weight: np.ndarray
     special: dict
     said: tuple
+
+
+def joined(parts):
+    """Rows of all partitions, one below the other.
+
+    Parameters
+    ----------
+    parts : sequence of Rows
+        Those without a row count only where all are without.
+    """
+    filled = [rows for rows in parts if len(rows.y)] or parts[:1]
+    codes = zip(*(rows.codes for rows in filled), strict=True)
+    matrix, y, weight = (
+        np.concatenate([getattr(rows, name) for rows in filled])
+        for name in ("matrix", "y", "weight")
+    )
+    special = {
+        name: np.concatenate([rows.special[name] for rows in filled])
+        for name in filled[0].special
+    }
+    said = tuple(dict.fromkeys(text for rows in filled for text in rows.said))
+    codes = tuple(np.concatenate(of_term) for of_term in codes)
+    return Rows(codes, matrix, y, weight, special, said)

@@ -2,17 +2,17 @@
 
 import copy
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from skglmm._dask.digest import Question, digest_of, together
+from skglmm._dask.digest import Question, digested
 from skglmm._dask.lazy import known_columns
 from skglmm._dask.partitions import Partitions, computed, merged, naming, shared
-from skglmm._dask.rows import Rows
+from skglmm._dask.rows import Rows, joined
 from skglmm._dask.sums import Layout, added, few_rows, reduced
 from skglmm._reading.labels import extend, lookup
 from skglmm._reading.terms import row_values, term_labels
-from skglmm._reading.values import kind_of_dtype
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ def read_new_rows(model, X, y, sample_weight):
     known = model, levels, slopes
     if not model._distribution().is_linear:
         tasks = elsewhere.map("rows-of-partition", _read, shared(known, "reading"))
-        parts = computed(elsewhere, *tasks)
-        rows = _joined(parts, len(terms))
+        rows = joined(computed(elsewhere, *tasks))
     else:
         numbers = [at for at in slopes if at < model.n_features_in_]
         means = dict(zip(numbers, digest.sums / digest.n_rows, strict=False))
@@ -75,7 +74,7 @@ def read_new_rows(model, X, y, sample_weight):
         layout = Layout(tuple(map(len, levels)), centre, tuple(range(len(slopes))))
         both = shared((known, layout), "reading")
         tasks = elsewhere.map_in_turn("sums-of-partitions", _sums, both)
-        merge = _Merge(layout.n_places)
+        merge = partial(added, n_places=layout.n_places)
         sums = computed(elsewhere, merged("merge-sums", merge, tasks))[0]
         codes, values, weight = few_rows(layout, sums)
         special = {"offset": np.zeros(len(weight))}
@@ -94,25 +93,13 @@ def read_new_rows(model, X, y, sample_weight):
     )
 
 
-@dataclass(frozen=True)
-class _Merge:
-    n_places: int
-
-    def __call__(self, parts):
-        return added(parts, self.n_places)
-
-
 def _levels(model, elsewhere, terms, slopes):
     """Levels that occur and their places; what is doubtful; the digest."""
-    kinds, names = (), None
-    if elsewhere.frames:
-        names = tuple(elsewhere.meta.columns)
-        kinds = tuple(map(kind_of_dtype, elsewhere.meta.dtypes))
     numbers = tuple(at for at in slopes if at < model.n_features_in_)
     kind = type(model).__name__
-    question = Question(terms, (), numbers, False, kinds, names, kind)
-    tasks = elsewhere.map("levels-of-partition", digest_of, shared(question, "ask"))
-    digest = computed(elsewhere, merged("merge-levels", together, tasks))[0]
+    of_columns = elsewhere.kinds, elsewhere.names
+    question = Question(terms, (), numbers, False, *of_columns, kind)
+    digest = digested(elsewhere, question)
     found, messages = [], []
     for term, columns in zip(terms, digest.labels, strict=True):
         known, doubts = model.random_effects_[term.name].index, []
@@ -157,19 +144,3 @@ def _sums(at, known, X, *, y, weight=None, into=None):
     known, layout = known
     rows = _read(at, known, X, y=y, weight=weight)
     return reduced(layout, replace(rows, special={}), rows.special["offset"], into)
-
-
-def _joined(parts, n_terms):
-    """Rows of all partitions, one below the other."""
-    filled = [rows for rows in parts if len(rows.y)]
-    codes = [np.concatenate([rows.codes[r] for rows in filled]) for r in range(n_terms)]
-    special = {
-        name: np.concatenate([rows.special[name] for rows in filled])
-        for name in filled[0].special
-    }
-    said = tuple(dict.fromkeys(text for rows in filled for text in rows.said))
-    matrix, y, weight = (
-        np.concatenate([getattr(rows, name) for rows in filled])
-        for name in ("matrix", "y", "weight")
-    )
-    return Rows(codes, matrix, y, weight, special, said)

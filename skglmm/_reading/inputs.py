@@ -297,7 +297,7 @@ def counted(weight, y, matrix, special, encoded):
         present = weight > 0
         rows, y, weight, matrix = (v[present] for v in (rows, y, weight, matrix))
         special = {name: v[present] for name, v in special.items()}
-        encoded = [_present_levels(c[present], levels) for c, levels in encoded]
+        encoded = [present_levels(c[present], levels) for c, levels in encoded]
     return rows, weight, y, matrix, special, encoded
 
 
@@ -406,7 +406,11 @@ def _ones(n):
     return weight
 
 
-def _present_levels(codes, levels):
+def present_levels(codes, levels):
     """Codes and levels after rows have been left out."""
-    kept, codes = np.unique(codes, return_inverse=True)
-    return codes.astype(np.int32), levels[kept]
+    seen = np.zeros(len(levels), dtype=bool)
+    seen[codes] = True
+    if seen.all():
+        return codes, levels
+    place = np.cumsum(seen, dtype=np.int32) - np.int32(1)
+    return place[codes], levels[seen]
