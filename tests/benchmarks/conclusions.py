@@ -1,9 +1,9 @@
 """Seconds of tests and intervals after a fit, warm.
 
-Run ``python tests/benchmarks/conclusions.py``: the profile intervals of sleepstudy's six
-parameters, `coefficients` with Satterthwaite's degrees of freedom on InstEval and on a
-million rows of 20,000 groups with a slope. Least and median of five calls after a first
-one. Nothing else should run meanwhile.
+Run ``python tests/benchmarks/conclusions.py``: the profile intervals of sleepstudy's
+six parameters, `coefficients` with Satterthwaite's degrees of freedom on InstEval and
+on a million rows of 20,000 groups with a slope. Least and median of five calls after a
+first one. Nothing else should run meanwhile.
 """
 
 import os

@@ -1,12 +1,12 @@
 """Seconds of overdispersed counts and of Gamma durations beside those of Poisson.
 
 Run ``python tests/benchmarks/families.py [rows]``: InstEval's 73,421 ratings as ordered
-classes of 2,972 students, 1,128 lecturers and 14 departments; then 200,000 rows of 5,000 levels that
-cross 2,000, three columns, negative binomial counts (size 1.5) and Gamma responses
-(dispersion .5) with the means of Poisson's, each fitted by the default solver and by
-GPBoost in the same run. A line says the first fit, the median of three warm ones, the
-ratio to Poisson's, GPBoost's time, and the standard deviations and the dispersion
-that both have found. Nothing else should run meanwhile.
+classes of 2,972 students, 1,128 lecturers and 14 departments; then 200,000 rows of
+5,000 levels that cross 2,000, three columns, negative binomial counts (size 1.5) and
+Gamma responses (dispersion .5) with the means of Poisson's, each fitted by the default
+solver and by GPBoost in the same run. A line says the first fit, the median of three
+warm ones, the ratio to Poisson's, GPBoost's time, and the standard deviations and the
+dispersion that both have found. Nothing else should run meanwhile.
 """
 
 import os
