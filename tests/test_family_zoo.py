@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_structures import add_effects
 from numpy.testing import assert_allclose
 
 from skglmm import MixedGeneralizedRegressor, MixedOrdinalClassifier
@@ -69,15 +70,7 @@ def problem(structure, family):
     X, eta = pd.DataFrame({"x": x}), 0.5 * x
     if family != "ordinal":
         eta = eta + 0.3
-    for name, (n_levels, covariance) in STRUCTURES[structure][0].items():
-        if name == "g:h":
-            X["h"] = rng.integers(4, size=N_ROWS)
-            level = 4 * X["g"].to_numpy() + X["h"].to_numpy()
-        else:
-            X[name] = level = rng.integers(n_levels, size=N_ROWS)
-        q = len(covariance)
-        b = rng.multivariate_normal(np.zeros(q), covariance, size=n_levels)
-        eta = eta + np.sum(b[level] * np.c_[np.ones(N_ROWS), x][:, :q], 1)
+    eta = add_effects(rng, X, eta, x[:, None], STRUCTURES[structure][0])
     return X, FAMILIES[family][0](rng, eta)
 
 

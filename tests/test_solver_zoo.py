@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_structures import add_effects
 from numpy.testing import assert_allclose
 from scipy.special import expit
 
@@ -80,15 +81,7 @@ def problem(structure, family):
     x = rng.normal(size=(n, 2))
     X = pd.DataFrame(x, columns=["x0", "x1"])
     eta = 0.3 + x @ [0.5, -0.4]
-    for name, (n_levels, covariance) in factors.items():
-        q = len(covariance)
-        if name == "g:h":
-            X["h"] = rng.integers(4, size=n)
-            level = 4 * X["g"].to_numpy() + X["h"].to_numpy()
-        else:
-            X[name] = level = rng.integers(n_levels, size=n)
-        b = rng.multivariate_normal(np.zeros(q), covariance, size=n_levels)
-        eta += np.sum(b[level] * np.c_[np.ones(n), x][:, :q], 1)
+    eta = add_effects(rng, X, eta, x, factors)
     if family == "linear":
         return X, eta + rng.normal(size=n)
     if family == "counts":

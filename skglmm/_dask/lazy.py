@@ -16,6 +16,15 @@ from skglmm._reading.table import Table
 from skglmm._reading.words import plain
 
 
+def refuse_groups(groups):
+    """Refuse labels beside the columns of a collection."""
+    if groups is not None:
+        raise ValueError(
+            "groups= is not read beside collections of Dask: fit a model whose "
+            "labels are columns of X, or give X.compute()."
+        )
+
+
 def by_partition(method):
     """A method of X that gives a collection of Dask where X is one."""
 
@@ -27,11 +36,7 @@ def by_partition(method):
         bound = inspect.signature(method).bind(self, X, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(list(bound.arguments.items())[2:])
-        if arguments.get("groups") is not None:
-            raise ValueError(
-                "groups= is not read beside collections of Dask: fit a model whose "
-                "labels are columns of X, or give X.compute()."
-            )
+        refuse_groups(arguments.get("groups"))
         return lazily(self, X, method.__name__, arguments)
 
     return call

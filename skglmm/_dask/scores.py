@@ -6,7 +6,7 @@ import functools
 import numpy as np
 from sklearn.base import is_classifier
 
-from skglmm._dask.lazy import known_columns
+from skglmm._dask.lazy import known_columns, refuse_groups
 from skglmm._dask.partitions import (
     Partitions,
     computed,
@@ -25,11 +25,7 @@ def scored_by_partition(score):
     def call(self, X, y, sample_weight=None, *, groups=None):
         if not is_dask(X):
             return score(self, X, y, sample_weight, groups=groups)
-        if groups is not None:
-            raise ValueError(
-                "groups= is not read beside collections of Dask: fit a model whose "
-                "labels are columns of X, or give X.compute()."
-            )
+        refuse_groups(groups)
         return score_partitions(self, X, y, sample_weight)
 
     return call
