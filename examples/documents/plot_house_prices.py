@@ -216,7 +216,8 @@ pd.concat(
 # makes of it. Few sales say little, and are drawn far towards the average
 # zip code; those with many are left where they are.
 
-ShrinkageDisplay.from_estimator(linear, prepared, y[train])
+display = ShrinkageDisplay.from_estimator(linear, prepared, y[train])
+display.ax_.set_ylabel("level of the zip code (log price)")
 plt.show()
 
 # %%

@@ -104,7 +104,8 @@ plt.show()
 # %%
 # How much the model moved each county from the mean of its own houses:
 
-ShrinkageDisplay.from_estimator(model, X, y)
+display = ShrinkageDisplay.from_estimator(model, X, y)
+display.ax_.set_ylabel("level of the county (log pCi/L)")
 plt.show()
 
 # %%
@@ -112,7 +113,8 @@ plt.show()
 # along a line in the logarithm. The dashed line is what is known of a county
 # before any house.
 
-UncertaintyDisplay.from_estimator(model, X)
+display = UncertaintyDisplay.from_estimator(model, X)
+display.ax_.set_ylabel("standard deviation (log pCi/L)")
 plt.show()
 
 # %%

@@ -107,7 +107,8 @@ plt.show()
 # 불확실성은 측정값 수의 로그를 따라 거의 직선으로 줄어듭니다. 점선은 집을 한
 # 채도 보지 않았을 때의 표준편차입니다.
 
-UncertaintyDisplay.from_estimator(model, X)
+display = UncertaintyDisplay.from_estimator(model, X)
+display.ax_.set_ylabel("standard deviation (log pCi/L)")
 plt.show()
 
 # %%

@@ -68,7 +68,8 @@ print(model.summary())
 # Twenty thousand patients are too many to name: the display names those at
 # both ends.
 
-RandomEffectsDisplay.from_estimator(model, effects="months")
+display = RandomEffectsDisplay.from_estimator(model, effects="months")
+display.ax_.set_xlabel("difference of the pace (minutes a month)")
 plt.show()
 
 # %%
