@@ -176,6 +176,11 @@ class MixedOrdinalClassifier(ClassesMixin, ClassifierMixin, BaseMixedModel):
     MixedLogisticRegressor : Two classes.
     MixedLinearRegressor : Scores that are taken for numbers.
 
+    Notes
+    -----
+    Solvers ``"mackay"`` and ``"mcem"`` estimate no thresholds but one: with three classes
+    and more use ``"vi"`` or ``"laplace"``.
+
     References
     ----------
     .. [1] McCullagh, P. (1980). Regression models for ordinal data. Journal of the
