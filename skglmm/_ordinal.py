@@ -178,8 +178,8 @@ class MixedOrdinalClassifier(ClassesMixin, ClassifierMixin, BaseMixedModel):
 
     Notes
     -----
-    Solvers ``"mackay"`` and ``"mcem"`` estimate no thresholds but one: with three classes
-    and more use ``"vi"`` or ``"laplace"``.
+    Solvers ``"mackay"`` and ``"mcem"`` estimate no thresholds but one: with three
+    classes and more use ``"vi"`` or ``"laplace"``.
 
     References
     ----------
