@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
-from skglmm._covariances import NAMES
+from skglmm._covariances import COVARIANCES, NAMES
 from skglmm._dask.inputs import read_partitions
 from skglmm._families import FAMILIES
 from skglmm._fitted.attributes import (
@@ -211,24 +211,37 @@ class BaseMixedModel(
             table = Table(X, min_rows=2)
             store_features(self, X, y, table)
             inputs = self._read(table, y, sample_weight, groups, part)
-        working, estimate = self._estimate(inputs, part, solver, progress)
+        asked = self._asked(inputs, part)
+        working, estimate = self._estimate(asked, part, solver, progress)
         progress.phase("storing the estimates")
         solution = user_solution(working, estimate)
-        public, fitted = attributes(
-            inputs,
-            working,
-            estimate,
-            solution,
-            self._distribution_of(inputs.classes),
-            fit_intercept=self.fit_intercept,
-            missing=self.missing,
-        )
+        public, fitted = self._answer(inputs, asked, working, estimate, solution)
         self._store(public, fitted, solver)
         progress.end()
         self.timings_ = progress.times
         messages = self._messages(groups) + self._at_limit()
         report(messages, inputs, working, solution, fitted.facts)
         return self
+
+    def _asked(self, inputs, part):
+        """Inputs as the solver is to see them."""
+        return inputs
+
+    def _answer(self, inputs, asked, working, estimate, solution):
+        """Attributes of the fit for the user's inputs, and what the model keeps."""
+        return attributes(
+            asked,
+            working,
+            estimate,
+            solution,
+            self._distribution_of(inputs.classes),
+            fit_intercept=self._has_intercept(asked),
+            missing=self.missing,
+        )
+
+    def _has_intercept(self, inputs):
+        """Whether there is an intercept beside the columns."""
+        return self.fit_intercept and inputs.n_copies == 1
 
     def _at_limit(self):
         """What is to be said of a parameter that has run to a simpler model."""
@@ -275,7 +288,7 @@ class BaseMixedModel(
         if refused is not None:
             raise ValueError(refused)
         progress.phase("estimating")
-        kind = fixed_part(part, gaps, self.fit_intercept)
+        kind = fixed_part(part, gaps, self._has_intercept(inputs))
         estimate = kind.estimate(working, inputs, solver)
         return working, judged(estimate, inputs, working, solver.max_iter)
 
@@ -285,7 +298,8 @@ class BaseMixedModel(
         factors = factors_of(inputs.terms, inputs.encoded)
         if gaps:
             check_gaps(inputs.columns, inputs.names, factors, inputs.terms)
-        limit = np.inf if gaps or dense else solver.dense_seconds(family, factors)
+        dense = dense or gaps or inputs.n_copies > 1
+        limit = np.inf if dense else solver.dense_seconds(family, factors)
         design = build_design(factors, limit, sort=not family.is_linear)
         step = design.step(len(inputs.y), family.is_linear)
         return to_working(
@@ -294,7 +308,7 @@ class BaseMixedModel(
             family,
             linear_part=linear_part,
             gaps=gaps,
-            fit_intercept=self.fit_intercept,
+            fit_intercept=self._has_intercept(inputs),
             reml=bool(getattr(self, "reml", False)),
             start=partial(self._start, inputs.terms),
             seed=int(check_random_state(self.random_state).randint(2**31 - 1)),
@@ -397,6 +411,9 @@ class BaseMixedModel(
             return None
         start, sigma2 = [], self._scale()
         for term, recoding in zip(terms, recodings, strict=True):
+            if COVARIANCES[term.covariance].known:
+                start.append(recoding)
+                continue
             old = self.random_effects_covariance_.get(term.name)
             if old is None or old.shape != recoding.shape:
                 return None

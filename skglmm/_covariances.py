@@ -6,6 +6,8 @@ import numpy as np
 
 # Standard deviation, beside that of the residual, that may be noise around zero.
 NEARLY_SINGULAR = 0.03
+# That of effects about which nothing is known before the data.
+UNBOUNDED = 1e6
 
 
 class Covariance:
@@ -30,10 +32,12 @@ class Covariance:
     couples : bool
         Whether effects of different levels covary, by what `levels_root` gives. Such a
         factor needs a dense matrix of all random effects.
+    known : float
+        Standard deviation of every effect, where that is no parameter; 0.0 where it is.
     """
 
     name, correlates, independent, shares = "", False, False, False
-    couples = False
+    couples, known = False, 0.0
 
     def basis(self, q: int) -> np.ndarray:
         """Derivative of T in the parameters, of shape (k, q, q)."""
@@ -49,7 +53,8 @@ class Covariance:
 
     def factor(self, theta: np.ndarray, q: int) -> np.ndarray:
         """T of its parameters."""
-        return (theta @ basis(self, q).reshape(-1, q * q)).reshape(q, q)
+        varying = (theta @ basis(self, q).reshape(-1, q * q)).reshape(q, q)
+        return varying + self.known * np.eye(q) if self.known else varying
 
     def parameters(self, t: np.ndarray) -> np.ndarray:
         """Parameters of T, which is of this structure."""
@@ -238,11 +243,112 @@ class Related(Full):
         return np.linalg.cholesky(self._relationship[np.ix_(at, at)])
 
 
-COVARIANCES: dict[str, Covariance] = {
-    kind.name: kind for kind in (Full(), Diagonal(), Scalar())
-}
-# The same as a set, which scikit-learn checks `covariance` by.
-NAMES = set(COVARIANCES)
+class Unbounded(Covariance):
+    """Effects about which nothing is known before the data, and no parameter.
+
+    They take no part in a model but to be integrated out of it: a flat prior, or one
+    that is so wide that a double sees no difference.
+    """
+
+    name, independent, known = "unbounded", True, UNBOUNDED
+
+    def basis(self, q):
+        return np.zeros((0, q, q))
+
+    def nearest(self, moments):
+        return UNBOUNDED**2 * np.eye(len(moments))
+
+    def recoding(self, gram):
+        return np.eye(len(gram))
+
+    def reading(self, q):
+        return np.zeros((0, q * q))
+
+    def reset(self, t, size):
+        return t
+
+    def evidence(self, count, square, least):
+        return np.eye(len(count))
+
+
+class Sets(Covariance):
+    """Several independent sets of effects, each of one structure.
+
+    Parameters
+    ----------
+    base : Covariance
+        Of the effects of a set.
+    n_sets : int
+    """
+
+    def __init__(self, base, n_sets):
+        self.base, self.n_sets = base, n_sets
+        self.name = in_sets(base.name, n_sets)
+        self.independent, self.shares = base.independent, base.shares
+
+    def _places(self, q):
+        size = q // self.n_sets
+        return [slice(at, at + size) for at in range(0, q, size)]
+
+    def _each(self, function, *matrices):
+        """A function of the blocks of matrices, block by block."""
+        out = np.zeros_like(matrices[0])
+        for at in self._places(len(out)):
+            out[at, at] = function(*(matrix[at, at] for matrix in matrices))
+        return out
+
+    def basis(self, q):
+        own = basis(self.base, q // self.n_sets)
+        out = np.zeros((self.n_sets, len(own), q, q))
+        for of_set, at in zip(out, self._places(q), strict=True):
+            of_set[:, at, at] = own
+        return out.reshape(-1, q, q)
+
+    def nearest(self, moments):
+        return self._each(self.base.nearest, moments)
+
+    def root(self, moments):
+        return self._each(self.base.root, moments)
+
+    def parameters(self, t):
+        return np.concatenate(
+            [self.base.parameters(t[at, at]) for at in self._places(len(t))]
+        )
+
+    def recoding(self, gram):
+        return self._each(self.base.recoding, gram)
+
+    def reset(self, t, size):
+        return self._each(lambda own: self.base.reset(own, size), t)
+
+    def evidence(self, count, square, least):
+        return self._each(lambda *own: self.base.evidence(*own, least), count, square)
+
+    def pooling(self, q):
+        return np.kron(np.eye(self.n_sets), self.base.pooling(q // self.n_sets))
+
+
+def in_sets(name: str, n_sets: int) -> str:
+    """Name of the structure of several independent sets of one structure."""
+    return f"{n_sets} sets of {name}"
+
+
+class _Known(dict):
+    """Structures by name; those of several sets follow from that of one."""
+
+    def __missing__(self, name):
+        n_sets, apart, base = str(name).partition(" sets of ")
+        if not (apart and n_sets.isdigit() and base in self):
+            raise KeyError(name)
+        found = self[name] = Sets(self[base], int(n_sets))
+        return found
+
+
+COVARIANCES: dict[str, Covariance] = _Known(
+    {kind.name: kind for kind in (Full(), Diagonal(), Scalar(), Unbounded())}
+)
+# Those that users may name, which scikit-learn checks `covariance` by.
+NAMES = {kind.name for kind in (Full(), Diagonal(), Scalar())}
 
 
 def add(structure: Covariance) -> None:
@@ -259,6 +365,11 @@ def remove(name: str) -> None:
 
 def simplest(name: str, q: int) -> str:
     """Name of the plainest structure that is the same for q effects."""
+    structure = COVARIANCES[name]
+    if structure.known:
+        return name
+    if isinstance(structure, Sets) and structure.n_sets == q:
+        return Diagonal.name
     return Diagonal.name if q == 1 else name
 
 

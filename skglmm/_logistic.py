@@ -7,13 +7,16 @@ from sklearn.base import ClassifierMixin
 
 from skglmm._base import BaseMixedModel
 from skglmm._dask.lazy import by_partition
+from skglmm._families.multinomial import MULTINOMIAL
 from skglmm._fitted.classes import ClassesMixin
+from skglmm._fitted.several import SeveralRows, answer_by_class, several_intervals
+from skglmm._reading.by_class import by_class, check_by_class
 from skglmm._reading.target import read_classes
 from skglmm._reading.words import plain
 
 
 class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
-    r"""Binary classification with random effects of groups.
+    r"""Classification with random effects of groups.
 
     Fits
 
@@ -24,6 +27,15 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
     by maximising the evidence lower bound or Laplace's approximation of the marginal
     likelihood of y. It is a classifier, as `sklearn.linear_model.LogisticRegression`
     is; there is no penalty on the coefficients.
+
+    With more than two classes it is the multinomial logit model,
+
+    .. math:: P(y_i = k) = e^{\eta_{ik}} / \sum_l e^{\eta_{il}}, \qquad
+        \eta_{ik} = x_i'\beta_k + \sum_r z_{ir}'b_{rk},
+
+    with :math:`\eta_{i1} = 0` for the first class, and coefficients and a set of random
+    effects for each of the others. The sets of different classes are independent, each
+    with a covariance of its own.
 
     Parameters
     ----------
@@ -85,19 +97,20 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (2,)
-        The two classes; probabilities and coefficients are those of the second.
-    coef_ : ndarray of shape (1, n_fixed)
-        Fixed effects, one per fixed column in input order. Absent if
-        `fixed_effects` is a network or a regressor.
-    intercept_ : ndarray of shape (1,)
-        Fixed intercept, 0.0 without one.
+    classes_ : ndarray of shape (n_classes,)
+        The classes in order. The first is the one that the others are compared with.
+    coef_ : ndarray of shape (n_classes - 1, n_fixed)
+        Fixed effects, one per fixed column in input order, of the second class and
+        those behind it. Absent if `fixed_effects` is a network or a regressor.
+    intercept_ : ndarray of shape (n_classes - 1,)
+        Fixed intercepts, 0.0 without.
     coef_names_ : list of str
         Names of the fixed columns; ``region_city`` for a category ``city`` of a column
         ``region``.
     fixed_effects_ : DataFrame
         ``estimate`` and ``std_error`` of the intercept and the coefficients. The
-        errors include the uncertainty of the variances.
+        errors include the uncertainty of the variances. With more than two classes
+        the rows, and the effects of levels, are named ``"class: column"``.
     fixed_effects_covariance_ : DataFrame
         Covariance of these estimates, labelled as `fixed_effects_` on both sides; NaN
         where a coefficient was set to zero.
@@ -222,10 +235,30 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
         self.verbose = verbose
         self.random_state = random_state
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
+    @property
+    def _many(self):
+        """Whether a fit has met more than two classes."""
+        return len(getattr(self, "classes_", ())) > 2
+
+    def _distribution(self):
+        return self._distribution_of(getattr(self, "classes_", None))
+
+    def _distribution_of(self, classes):
+        if classes is not None and len(classes) > 2:
+            return MULTINOMIAL
+        return super()._distribution()
+
+    def _asked(self, inputs, part):
+        if len(inputs.classes) == 2:
+            return inputs
+        check_by_class(self, inputs, part)
+        return by_class(inputs, self.fit_intercept)
+
+    def _answer(self, inputs, asked, working, estimate, solution):
+        given = inputs, asked, working, estimate, solution
+        if asked is inputs:
+            return super()._answer(*given)
+        return answer_by_class(*given, MULTINOMIAL)
 
     def _read_target(self, y, n_rows, fitted=False):
         classes = self.classes_ if fitted else None
@@ -240,10 +273,24 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
             )
 
     def _store(self, public, fitted, solver):
-        public["intercept_"] = np.array([public["intercept_"]])
-        if "coef_" in public:
-            public["coef_"] = public["coef_"][None]
+        if len(public["classes_"]) == 2:
+            public["intercept_"] = np.array([public["intercept_"]])
+            if "coef_" in public:
+                public["coef_"] = public["coef_"][None]
         super()._store(public, fitted, solver)
+
+    def _fixed_of_rows(self, coef):
+        if self._many:
+            return SeveralRows, {"coef": self.coef_, "intercept": self.intercept_}
+        return super()._fixed_of_rows(coef)
+
+    def _probabilities(self, X, groups, level):
+        """Probabilities (n_rows, n_classes), random effects integrated out."""
+        if self._many:
+            rows = self._rows(X, groups, level)[0]
+            return MULTINOMIAL.integrated_mean(rows.mean(), rows.random_covariance())
+        p = self._mean(X, groups, level)[0]
+        return np.column_stack([1.0 - p, p])
 
     @by_partition
     def predict_proba(
@@ -256,7 +303,8 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
         """Probability of each class.
 
         The random effects are integrated out over their posterior (seen levels) or
-        their estimated distribution (unseen ones), by quadrature.
+        their estimated distribution (unseen ones), by quadrature; with more than four
+        classes by 1,024 points of Sobol's sequence.
 
         Parameters
         ----------
@@ -271,11 +319,10 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
 
         Returns
         -------
-        proba : ndarray of shape (n_samples, 2)
+        proba : ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
         """
-        p = self._mean(X, groups, level)[0]
-        return np.column_stack([1.0 - p, p])
+        return self._probabilities(X, groups, level)
 
     @by_partition
     def decision_function(
@@ -285,7 +332,7 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
         groups: ArrayLike | None = None,
         level: str = "conditional",
     ) -> np.ndarray:
-        """Logit of the integrated probability of the second class.
+        """Logit of the integrated probability of the second class, or of each.
 
         Parameters
         ----------
@@ -300,11 +347,13 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
 
         Returns
         -------
-        decision : ndarray of shape (n_samples,)
-            Positive where the second class is the more probable one.
+        decision : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Positive where the second class is the more probable one; with more than
+            two classes, largest for the most probable one.
         """
         tiny = np.finfo(float).tiny
-        p = self._mean(X, groups, level)[0]
+        p = self._probabilities(X, groups, level)
+        p = p if self._many else p[:, 1]
         return logit(np.clip(p, tiny, 1.0 - np.finfo(float).epsneg))
 
     @by_partition
@@ -315,7 +364,7 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
         groups: ArrayLike | None = None,
         level: str = "conditional",
     ) -> np.ndarray:
-        """The more probable class.
+        """The most probable class.
 
         Parameters
         ----------
@@ -333,8 +382,8 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
         y_pred : ndarray of shape (n_samples,)
             Labels from `classes_`.
         """
-        second = self._mean(X, groups, level)[0] > 0.5
-        return self.classes_[second.astype(int)]
+        p = self._probabilities(X, groups, level)
+        return self.classes_[np.argmax(p, axis=1)]
 
     @by_partition
     def predict_interval(
@@ -346,9 +395,10 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
         groups: ArrayLike | None = None,
         level: str = "conditional",
     ) -> np.ndarray:
-        """Interval that holds the probability of the second class.
+        """Interval that holds the probability of the second class, or of each.
 
-        Quantiles of the linear predictor, transformed by the inverse link.
+        Quantiles of the linear predictor, transformed by the inverse link. With more
+        than two classes, quantiles of the probabilities of 1,024 linear predictors.
 
         Parameters
         ----------
@@ -367,14 +417,17 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
 
         Returns
         -------
-        interval : ndarray of shape (n_samples, 2)
-            Lower and upper bound of the probability.
+        interval : ndarray of shape (n_samples, 2) or (n_samples, n_classes, 2)
+            Lower and upper bound of the probability of the second class; with more
+            than two classes of that of each.
         """
         if of != "mean":
             raise ValueError(
                 f"of must be 'mean' for a classifier, got {of!r}: a class has no "
                 "interval, its probability has."
             )
+        if self._many:
+            return several_intervals(self, X, coverage, groups, level)
         return super().predict_interval(
             X, coverage, of="mean", groups=groups, level=level
         )

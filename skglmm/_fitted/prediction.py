@@ -128,20 +128,35 @@ class Rows:
         -------
         variance : ndarray of shape (n_rows,)
         """
-        moved = [
+        n, moved = len(self.X), self._moved()
+        variance = np.empty(n)
+        for start in range(0, n, _BLOCK):
+            here = slice(start, start + _BLOCK)
+            errors = self.errors(here, moved)
+            variance[here] = np.einsum("ij,ij->i", errors, errors)
+        return variance
+
+    def _moved(self):
+        """Effects that move with the fixed ones, and how."""
+        return [
             (effects, effects.padded(effects.shifts))
             for effects in self.effects
             if effects.shifts is not None
         ]
-        n = len(self.X)
-        variance = np.empty(n)
-        for start in range(0, n, _BLOCK):
-            here = slice(start, start + _BLOCK)
-            errors = self.X[here] @ self.half[1:] + self.half[0]
-            for effects, shifts in moved:
-                effects.add_to(errors, shifts, here)
-            variance[here] = np.einsum("ij,ij->i", errors, errors)
-        return variance
+
+    def errors(self, here, moved=None):
+        """What a unit of each error of the fixed effects adds to rows (n_here, rank).
+
+        Parameters
+        ----------
+        here : slice
+        moved : list, default=None
+            See `_moved`.
+        """
+        errors = self.X[here] @ self.half[1:] + self.half[0]
+        for effects, shifts in self._moved() if moved is None else moved:
+            effects.add_to(errors, shifts, here)
+        return errors
 
     def draw(self, n_samples, kin, draws):
         """Linear predictors that share the effects of a level within a sample.
@@ -163,10 +178,7 @@ class Rows:
         if self.offset is not None:
             known += self.offset
         errors = self.X @ self.half[1:] + self.half[0]
-        levels = [
-            _Levels(r, effects, unseen)
-            for r, (effects, unseen) in enumerate(zip(self.effects, kin, strict=True))
-        ]
+        levels = levels_of(self.effects, kin)
         eta = np.empty((n, n_samples))
         largest = max([n, *(level.size for level in levels)])
         block = max(1, _DRAWS // max(largest, 1))
@@ -180,9 +192,17 @@ class Rows:
                     draws.random.standard_normal(part.shape)
                 )
             for level in levels:
-                level.add_to(part, unit, draws.of_levels(level, samples))
+                level.add(part, level.values(unit, draws.of_levels(level, samples)))
             eta[:, start : start + size] = part
         return eta
+
+
+def levels_of(effects, kin):
+    """The levels of each factor that some rows have, unseen ones by kinship."""
+    return [
+        _Levels(r, of_factor, unseen)
+        for r, (of_factor, unseen) in enumerate(zip(effects, kin, strict=True))
+    ]
 
 
 class _Levels:
@@ -212,8 +232,8 @@ class _Levels:
         """Number of effects."""
         return self.means.size
 
-    def add_to(self, eta, unit, own):
-        """Add z' b to linear predictors (n_rows, n_samples) of one draw each.
+    def values(self, unit, own):
+        """Effects (n_levels, q, n_samples) of one draw each.
 
         `unit` (rank, n_samples) holds the independent errors of the fixed effects, and
         `own` (n_levels, q, n_samples) those of the levels.
@@ -222,6 +242,10 @@ class _Levels:
         b += self.means[:, :, None]
         if self.shifts is not None:
             b[: len(self.shifts)] += self.shifts @ unit
+        return b
+
+    def add(self, eta, b):
+        """Add z' b to linear predictors (n_rows, n_samples)."""
         for i in range(b.shape[1]):
             part = b[self.place, i]
             eta += part if self.z is None else self.z[:, i, None] * part

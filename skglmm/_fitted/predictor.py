@@ -132,14 +132,7 @@ class PredictorMixin:
         """
         if of not in ("response", "mean"):
             raise ValueError(f"of must be 'response' or 'mean', got {of!r}.")
-        check_scalar(
-            coverage,
-            "coverage",
-            Real,
-            min_val=0.0,
-            max_val=1.0,
-            include_boundaries="neither",
-        )
+        check_coverage(coverage)
         rows, special = self._rows(X, groups, level, observed=of == "response")
         eta = rows.mean()
         variance = rows.random_variance() + rows.fixed_variance()
@@ -287,11 +280,11 @@ class PredictorMixin:
             codes = self._known_levels(labels)
         coef = np.ravel(getattr(self, "coef_", ()))
         X, gap_variance = read_rows(table, self._fitted, coef, codes)
-        rows = Rows(
+        kind, fixed = self._fixed_of_rows(coef)
+        rows = kind(
             X=X,
             offset=self._offset_with_part(row_offset(special), table, codes),
-            coef=coef,
-            intercept=float(np.ravel(self.intercept_)[0]),
+            **fixed,
             half=self._fitted.coef_half,
             effects=tuple(
                 Effects(
@@ -311,6 +304,10 @@ class PredictorMixin:
         if kin is None:
             return rows, special
         return rows, special, list(map(kin, labels, codes))
+
+    def _fixed_of_rows(self, coef):
+        """What the rows are called, and their fixed effects."""
+        return Rows, {"coef": coef, "intercept": float(np.ravel(self.intercept_)[0])}
 
     def _special(self, table, observed):
         """Columns with a role of their own, by role."""
@@ -400,6 +397,18 @@ class PredictorMixin:
                 f"model was fitted with {', '.join(map(repr, names))}: give those."
             )
         return [[part] for part in labels]
+
+
+def check_coverage(coverage):
+    """Refuse what is no probability between 0 and 1."""
+    check_scalar(
+        coverage,
+        "coverage",
+        Real,
+        min_val=0.0,
+        max_val=1.0,
+        include_boundaries="neither",
+    )
 
 
 # What becomes of rows with a label that fit has not seen, and the infinitive for it.

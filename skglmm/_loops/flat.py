@@ -120,10 +120,11 @@ def _curved(inverse):
 def _changed(run, theta, directions):
     """Factors whose covariances change in some direction as much as any, or nearly."""
     found, roots = set(), run.factors(theta)
+    known = run.factors(np.zeros_like(theta))
     for direction in directions:
+        moved = [d - k for d, k in zip(run.factors(direction), known, strict=True)]
         change = [
-            np.linalg.norm(d @ t.T + t @ d.T)
-            for d, t in zip(run.factors(direction), roots, strict=True)
+            np.linalg.norm(d @ t.T + t @ d.T) for d, t in zip(moved, roots, strict=True)
         ]
         found |= {r for r, c in enumerate(change) if c > 0.05 * max(change)}
     return tuple(sorted(found))

@@ -313,7 +313,11 @@ def parents(inner, outer):
 
 def _longest_chain(factors):
     """The largest factor, then every factor that all before it are nested in."""
-    by_size = sorted(range(len(factors)), key=lambda r: -factors[r].size)
+    # what has no parameters is integrated out before all else
+    by_size = sorted(
+        range(len(factors)),
+        key=lambda r: (not factors[r].structure.known, -factors[r].size),
+    )
     chain = by_size[:1]
     for r in sorted(by_size[1:], key=lambda r: -factors[r].n_levels):
         if parents(factors[chain[-1]], factors[r]) is not None:

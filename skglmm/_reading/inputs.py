@@ -79,6 +79,9 @@ class Inputs:
         position of the term.
     moments : Moments or None, default=None
         Of all rows, where those at hand stand for several each.
+    n_copies : int, default=1
+        How many rows stand for one of the user's: one for each class, where there are
+        more than two (see `by_class`).
     """
 
     terms: tuple[Term, ...]
@@ -106,6 +109,7 @@ class Inputs:
     precision: np.ndarray | None = None
     properties: tuple[tuple[int, int], ...] = ()
     moments: Moments | None = None
+    n_copies: int = 1
 
     @property
     def encoded(self) -> list[tuple[np.ndarray, pd.Index]]:

@@ -1,13 +1,12 @@
 """What a user passes as y, as numbers or codes of two classes, and as weights."""
 
-import warnings
 from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import assert_all_finite, check_consistent_length, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets
 
 from skglmm._reading.labels import lookup
 from skglmm._reading.values import kind_of_time, unit_advice
@@ -77,7 +76,7 @@ def read_classes(y, n_rows, estimator, classes=None):
         Rows of X.
     estimator : str
         Name of the estimator, for messages.
-    classes : ndarray of shape (2,), default=None
+    classes : ndarray of shape (n_classes,), default=None
         The classes of an earlier fit. With them, y may hold one of them only.
 
     Returns
@@ -87,7 +86,7 @@ def read_classes(y, n_rows, estimator, classes=None):
     Raises
     ------
     ValueError
-        If y has another length, a missing class, or other classes than these two.
+        If y has another length, a missing class, no classes, or others than these.
     """
     y = read_labels(y, n_rows, estimator)
     if classes is not None:
@@ -96,21 +95,11 @@ def read_classes(y, n_rows, estimator, classes=None):
             row = np.flatnonzero(codes < 0)[0]
             raise ValueError(
                 f"y holds the class {plain(y[row])!r} in row {row}, and fit has seen "
-                f"{plain(classes[0])!r} and {plain(classes[1])!r} only: leave such "
-                "rows out, or fit again."
+                f"{listing([plain(c) for c in classes])} only: leave such rows out, or "
+                "fit again."
             )
         return Target(codes.astype(np.float64), classes)
-    with warnings.catch_warnings():
-        # that there are many classes is said below, by an error
-        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-        check_classification_targets(y)
-        found = type_of_target(y, input_name="y", raise_unknown=True)
-    if found != "binary":
-        raise ValueError(
-            "Only binary classification is supported. The type of the target is "
-            f"{found}. y holds {len(np.unique(y))} classes: keep two of them, or "
-            "merge some."
-        )
+    check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
     return Target(codes.astype(np.float64), classes)
 

@@ -9,7 +9,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
-from skglmm._covariances import COVARIANCES
+from skglmm._covariances import COVARIANCES, NAMES
 from skglmm._reading.labels import _label_array
 from skglmm._reading.table import Table, series_labels
 from skglmm._reading.words import did_you_mean, listing
@@ -34,6 +34,9 @@ class Term:
         Structure of the covariance matrix of the effects of a level.
     effects : tuple of str
         Names of the effects, ``"Intercept"`` first where there is one.
+    n_sets : int
+        Independent sets of them, one for each class but the first where there are more
+        than two.
 
     Examples
     --------
@@ -52,6 +55,7 @@ class Term:
     intercept: bool
     covariance: str
     effects: tuple[str, ...]
+    n_sets: int = 1
 
     @property
     def n_effects(self) -> int:
@@ -395,10 +399,11 @@ def _check_covariance(value: Any, parameter: str) -> str:
             f"{parameter} must be a str, or a dict from factor to str, got {value!r} "
             f"of type {type(value).__name__}."
         )
-    if value not in COVARIANCES:
+    if value not in NAMES:
+        names = [name for name in COVARIANCES if name in NAMES]
         raise ValueError(
-            f"{parameter} must be one of {listing(COVARIANCES)}, got {value!r}."
-            f"{did_you_mean(value, COVARIANCES)}"
+            f"{parameter} must be one of {listing(names)}, got {value!r}."
+            f"{did_you_mean(value, names)}"
         )
     return str(value)
 
@@ -452,12 +457,12 @@ def row_values(term, column, n_rows):
     Returns
     -------
     z : ndarray of shape (n_rows, q) or None
-        None for an intercept alone.
+        Those of one set; None for an intercept alone.
     """
     if not term.slopes:
         return None
     first = int(term.intercept)
-    values = np.ones((n_rows, term.n_effects))
+    values = np.ones((n_rows, term.n_effects // term.n_sets))
     for k, at in enumerate(term.slopes):
         values[:, first + k] = column(at)
     return values

@@ -34,26 +34,33 @@ def split(structure, theta):
     return tf.split(theta, sizes) if sizes else []
 
 
+def is_known(kind):
+    """Whether the covariance is known and has no parameters."""
+    return COVARIANCES[kind].known > 0.0
+
+
 def to_factors(structure, theta):
     """T_r of every factor."""
-    return tuple(
-        tf.tensordot(part, tf.constant(basis(kind, q)), 1)
-        for part, kind, q in zip(
-            split(structure, theta),
-            structure.covariance,
-            structure.n_effects,
-            strict=True,
-        )
-    )
+    factors = []
+    for part, kind, q in zip(
+        split(structure, theta), structure.covariance, structure.n_effects, strict=True
+    ):
+        if is_known(kind):
+            factors.append(COVARIANCES[kind].known * tf.eye(q, dtype=part.dtype))
+        else:
+            factors.append(tf.tensordot(part, tf.constant(basis(kind, q)), 1))
+    return tuple(factors)
 
 
-def in_reach(factors, value):
+def in_reach(structure, factors, value):
     """A value of counts' or outcomes' objective, infinite where effects are absurd.
 
     A quasi-Newton step may go anywhere, and with T = 1e9 digits are left for nothing:
     the value there may well be below any other.
     """
-    for t in factors:
+    for kind, t in zip(structure.covariance, factors, strict=True):
+        if is_known(kind):
+            continue
         absurd = ~(tf.reduce_max(tf.abs(t)) < _LARGEST)
         value = tf.where(absurd, tf.constant(np.inf, value.dtype), value)
     return value
@@ -63,10 +70,9 @@ def factors_of(structure, theta):
     """T_r of every factor (numpy)."""
     factors, at = [], 0
     for kind, q in zip(structure.covariance, structure.n_effects, strict=True):
-        e = basis(kind, q)
-        part = theta[at : at + len(e)]
-        factors.append((part @ e.reshape(-1, q * q)).reshape(q, q))
-        at += len(e)
+        n = len(basis(kind, q))
+        factors.append(COVARIANCES[kind].factor(theta[at : at + n], q))
+        at += n
     return tuple(factors)
 
 
@@ -98,6 +104,8 @@ def evidence_step(structure, factors, counts, squares):
         factors, counts, squares, structure.covariance, structure.n_effects, strict=True
     ):
         tiny, shape = 1e-12, COVARIANCES[kind]
+        if shape.known:
+            continue
         if not shape.correlates or q == 1:
             pooling = tf.constant(shape.pooling(q))
             have = tf.reduce_sum(pooling * tf.linalg.diag_part(u), 1)

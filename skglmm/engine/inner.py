@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from skglmm._families import Family
-from skglmm.engine import blocks, kernel
+from skglmm.engine import blocks, covariance, kernel
 from skglmm.engine.rows import rows_of
 from skglmm.engine.structure import FLOAT, INT
 
@@ -418,6 +418,10 @@ class Inner:
         """Effective number of parameters, sum of tr(T' info T)."""
         counts = tf.zeros([], FLOAT)
         for r, t in enumerate(factors):
+            if covariance.is_known(self.structure.covariance[r]):
+                # one each, but for rounding that a wide prior would blow up
+                counts += tf.cast(tf.size(info[r][0, 0]) * t.shape[0], FLOAT)
+                continue
             total = tf.reduce_sum(info[r], -1)
             if r < len(self.structure.chain):
                 total = tf.matmul(total, t)

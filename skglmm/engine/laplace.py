@@ -304,7 +304,7 @@ def evaluate(inner, index, data, nodes, phi, aux, tol):
         return tf.concat([upper, tf.pad(of_theta, [[0, 0], [p, 0]])], 0)
 
     return {
-        "value": covariance.in_reach(factors, direct.value),
+        "value": covariance.in_reach(structure, factors, direct.value),
         "slack": tf.sqrt(end["slack"]),
         "stiffness": tf.zeros([], FLOAT),
         "gradient": tf.concat([by_coef, own.before(by_own, by_theta)], 0),

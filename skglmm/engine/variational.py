@@ -106,7 +106,7 @@ def evaluate(inner, index, data, nodes, point, aux, tol):
     by_own = _by_own(inner, data, end, nodes)
     own = own_parameters.Metric(inner.family, data, end["eta"], by_own)
     return {
-        "value": covariance.in_reach(factors, end["value"]),
+        "value": covariance.in_reach(structure, factors, end["value"]),
         "slack": end["slack"],
         "stiffness": 16.0 * tf.add_n([tf.reduce_sum(h * h) for h in end["scores"]])
         if end["scores"]
