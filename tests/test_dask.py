@@ -373,6 +373,8 @@ def test_the_plan_of_a_collection(rows):
     text = show_plan(MixedLinearRegressor(BOTH, random_slopes=SLOPE), lazy)
     for word in ("pass 1", "pass 2", "7 partitions", "MB", "expected"):
         assert word in text
+    assert "holds all rows" not in text
+    assert "holds all rows" in show_plan(MixedPoissonRegressor(BOTH), lazy)
 
 
 CLUSTER = """

@@ -189,7 +189,8 @@ def _text(sizes, names, estimator):
         merges = 0.0
     lines += [
         f"memory: {_megabytes(worker)} for each partition that is worked on, "
-        f"{_megabytes(client)} in this process",
+        f"{_megabytes(client)} in this process"
+        + ("" if linear else ", which holds all rows; the fit adds to it"),
         f"expected: {_seconds(first + second + merges)}, and the fit as in memory",
     ]
     return "\n".join(lines)
