@@ -220,7 +220,7 @@ class BaseMixedModel(
         progress.end()
         self.timings_ = progress.times
         messages = self._messages(groups) + self._at_limit()
-        report(messages, inputs, working, solution, fitted.facts)
+        report(messages, asked, working, solution, fitted.facts)
         return self
 
     def _asked(self, inputs, part):

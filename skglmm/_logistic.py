@@ -7,9 +7,15 @@ from sklearn.base import ClassifierMixin
 
 from skglmm._base import BaseMixedModel
 from skglmm._dask.lazy import by_partition
-from skglmm._families.multinomial import MULTINOMIAL
+from skglmm._families.multinomial import multinomial
 from skglmm._fitted.classes import ClassesMixin
-from skglmm._fitted.several import SeveralRows, answer_by_class, several_intervals
+from skglmm._fitted.several import (
+    SeveralRows,
+    answer_by_class,
+    rows_by_class,
+    rows_factor,
+    several_intervals,
+)
 from skglmm._reading.by_class import by_class, check_by_class
 from skglmm._reading.target import read_classes
 from skglmm._reading.words import plain
@@ -245,7 +251,7 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
 
     def _distribution_of(self, classes):
         if classes is not None and len(classes) > 2:
-            return MULTINOMIAL
+            return multinomial(len(classes))
         return super()._distribution()
 
     def _asked(self, inputs, part):
@@ -258,7 +264,7 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
         given = inputs, asked, working, estimate, solution
         if asked is inputs:
             return super()._answer(*given)
-        return answer_by_class(*given, MULTINOMIAL)
+        return answer_by_class(*given, self._distribution_of(inputs.classes))
 
     def _read_target(self, y, n_rows, fitted=False):
         classes = self.classes_ if fitted else None
@@ -284,11 +290,19 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
             return SeveralRows, {"coef": self.coef_, "intercept": self.intercept_}
         return super()._fixed_of_rows(coef)
 
+    def _apart(self, rows):
+        return rows_by_class(rows, len(self.classes_)) if self._many else rows
+
+    def _in_common(self, n_rows):
+        return [rows_factor(n_rows, len(self.classes_))] if self._many else []
+
     def _probabilities(self, X, groups, level):
         """Probabilities (n_rows, n_classes), random effects integrated out."""
         if self._many:
             rows = self._rows(X, groups, level)[0]
-            return MULTINOMIAL.integrated_mean(rows.mean(), rows.random_covariance())
+            return self._distribution().integrated_mean(
+                rows.mean(), rows.random_covariance()
+            )
         p = self._mean(X, groups, level)[0]
         return np.column_stack([1.0 - p, p])
 

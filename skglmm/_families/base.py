@@ -37,6 +37,9 @@ class Family:
     is_everywhere : bool
         Whether every linear predictor has a mean: not so with a link such as the
         inverse of positive means.
+    is_by_class : bool
+        Whether a row of the user is a row for each class, with an effect in common
+        (see `by_class`).
     parameter_names : tuple of str
         Parameters of its own, such as a dispersion, as users read them. The optimiser
         moves each on the whole line, beside the variances.
@@ -46,6 +49,7 @@ class Family:
 
     words, link, residual = "", "", "distribution"
     is_linear, is_bounded, is_everywhere = False, False, True
+    is_by_class = False
     parameter_names: tuple[str, ...] = ()
     parameters = None
 

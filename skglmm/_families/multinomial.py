@@ -1,5 +1,7 @@
 """More than two classes without an order."""
 
+import functools
+
 import numpy as np
 from scipy.special import ndtri, softmax
 from scipy.stats import qmc
@@ -18,9 +20,23 @@ class Multinomial(Family):
 
     Linear predictors (n, K - 1) are those of the other classes. A fit has a row for
     each class (`by_class`), and the likelihood is that of counts.
+
+    Parameters
+    ----------
+    n_classes : int
     """
 
     name, words, link = "multinomial", "multinomial", "logit"
+    is_by_class = True
+
+    def __init__(self, n_classes):
+        self.n_classes = n_classes
+
+    def likelihood(self):
+        """That of counts with an effect of rows."""
+        from skglmm.engine.multinomial import Multinomial as Counts
+
+        return Counts(self.n_classes)
 
     def latent_variance(self, mean, noise_variance):
         """pi^2 / 3, that of the difference of two Gumbel variables."""
@@ -89,4 +105,7 @@ def standard_points(d):
     return grid, weights
 
 
-MULTINOMIAL = Multinomial()
+@functools.cache
+def multinomial(n_classes):
+    """The family of a number of classes, the same one each time."""
+    return Multinomial(n_classes)

@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skglmm._covariances import Unbounded
 from skglmm._families.multinomial import moved, sobol_points
 from skglmm._fitted.attributes import attributes
 from skglmm._fitted.prediction import Effects, Rows, levels_of
 from skglmm._fitted.predictor import check_coverage
 from skglmm._fitted.state import family_of
-from skglmm._reading.by_class import term_by_class
+from skglmm._problem.design import Factor
+from skglmm._reading.by_class import apart, counts, term_by_class
 from skglmm._reading.fixed_terms import fixed_terms
 
 _BLOCK, _DRAWS = 1 << 14, 1 << 21
@@ -89,6 +91,24 @@ def answer_by_class(inputs, asked, working, estimate, solution, family):
             for name, places in of_columns.items()
         },
     )
+
+
+def rows_by_class(rows, k):
+    """New rows with a row for each of k classes; see `by_class`."""
+    offset = np.concatenate([np.zeros((len(rows.y), 1)), rows.offset], axis=1)
+    return replace(
+        rows,
+        codes=[np.repeat(codes, k) for codes in rows.codes],
+        z=[apart(z, k) for z in rows.z],
+        offset=offset.ravel(),
+        **counts(rows.y, rows.weight, k),
+    )
+
+
+def rows_factor(n_rows, k):
+    """The factor of rows that k classes have in common."""
+    own = np.repeat(np.arange(n_rows // k, dtype=np.int32), k)
+    return Factor(own, n_rows // k, covariance=Unbounded.name)
 
 
 def several_intervals(model, X, coverage, groups, level):

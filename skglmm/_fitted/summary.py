@@ -554,6 +554,8 @@ def _target(model):
     if not hasattr(model, "classes_"):
         return None
     first, second, *more = (str(label) for label in model.classes_)
+    if more and family_of(model).is_by_class:
+        return f"probability of each class, beside that of {first!r}"
     if more:
         classes = textwrap.shorten(" < ".join([first, second, *more]), 60)
         return f"probability of a class above each threshold of {classes}"

@@ -106,6 +106,7 @@ class UpdateMixin:
             rows = self._met_rows(rows, self._table(X), groups)
         if rows.messages:
             warn(sentences(rows.messages))
+        rows = self._apart(rows)
         met = [
             _Met(term.name, codes, levels, place, *self._priors(term.name, place), z)
             for term, codes, (levels, place), z in zip(
@@ -114,6 +115,14 @@ class UpdateMixin:
         ]
         found = self._condition(met, rows.y, rows.offset, rows.weight, rows.trials)
         return self._with_effects(met, found)
+
+    def _apart(self, rows):
+        """The rows as the solver is to see them."""
+        return rows
+
+    def _in_common(self, n_rows):
+        """Factors beside those of the model, which have no parameters."""
+        return []
 
     def _new_rows(self, X, y, sample_weight, groups):
         """New rows as numbers, but for their levels."""
@@ -165,7 +174,8 @@ class UpdateMixin:
         factors = [
             Factor(factor.codes, len(factor.levels), z.shape[1], False)
             for factor, z in zip(met, whitened, strict=True)
-        ]
+        ] + self._in_common(len(y))
+        whitened += [None] * (len(factors) - len(met))
         design = build_design(factors, advice="Give fewer rows at a time.")
         engine = design.plan.chain + design.plan.core
         linear = family_of(self).is_linear
@@ -173,7 +183,10 @@ class UpdateMixin:
         problem = Problem(
             design=design,
             border=design.rows(target[:, None]),
-            z=tuple(design.rows(whitened[r]) for r in engine),
+            z=tuple(
+                None if whitened[r] is None else design.rows(whitened[r])
+                for r in engine
+            ),
             weight=design.rows(weight),
             family=family_of(self),
             offset=None if linear else design.rows(offset),
@@ -182,6 +195,8 @@ class UpdateMixin:
         means, posteriors = self.solver_.posterior(problem)
         out = [None] * len(met)
         for at, r in enumerate(engine):
+            if r >= len(met):
+                continue
             u, block = design.to_user(at, means[at]), design.to_user(at, posteriors[at])
             out[r] = u.T, np.moveaxis(block, -1, 0)
         return out

@@ -164,7 +164,8 @@ def events_per_level(problem):
     """Rows, counted events or outcomes of the rarer kind, for each level."""
     y = problem.rows()[0][:, -1]
     events = problem.family.events(y, problem.weight, problem.trials)
-    return events / max(factor.n_levels for factor in problem.design.factors)
+    factors = [f for f in problem.design.factors if not f.structure.known]
+    return events / max((factor.n_levels for factor in factors), default=1)
 
 
 def _from_above(run, objective, best, out, max_iter, tol, remarks):
@@ -235,7 +236,7 @@ def laplace_solution(run, problem, best, out, method):
     else:
         covariance = coef_covariance(out["hessian"], len(out["coef"]))
     value = float(out["value"]) - float(out["penalty"])
-    if not problem.design.factors:
+    if all(factor.structure.known for factor in problem.design.factors):
         method = "exact"
     others = without_first(out["hessian"], len(out["coef"]))
     n_own, p = len(out["parameters"]), len(out["coef"])

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from skglmm.engine import (
+    covariance,
     iterative,
     laplace,
     optimizers,
@@ -250,14 +251,15 @@ def _point(run, out):
 def log_likelihood(run, family, data, out):
     """-2 log-likelihood at given estimates, its error, and how it was computed."""
     effects, family = run.structure.n_effects, family.origin
+    known = [covariance.is_known(kind) for kind in run.structure.covariance]
     data = with_parameters(data, out["parameters"])
     if run.structure.iterative:
         return "laplace", *_sparse_log_likelihood(run, family, data, out)
     method, n = "laplace", 1
-    alone = len(effects) == 1 and not run.structure.related
+    alone = len(effects) == 1 and not run.structure.related and not any(known)
     if alone and effects[0] in _MOST_EFFECTS:
         method, n = "quadrature", _MOST_EFFECTS[effects[0]]
-    if not effects:
+    if all(known):
         method = "exact"
     solve = laplace.compiled_value(run.structure, family, n > 1)
     value = solve(

@@ -8,7 +8,6 @@ Gauss-Hermite quadrature; a family with a closed form overrides `expected`.
 import numpy as np
 import tensorflow as tf
 
-from skglmm._covariances import UNBOUNDED
 from skglmm.engine.structure import FLOAT
 
 # Values at all nodes that fit into the cache.
@@ -180,18 +179,6 @@ class Poisson(Likelihood):
         return y * mean - mu, y - mu, mu
 
 
-class Multinomial(Poisson):
-    """Classes as counts, a row for each class, with an unbounded effect in common.
-
-    The trials are the inverse weights (see `by_class`). For w rows of one class, what
-    the common effect's prior and its integral leave is w + log T + log(w) / 2.
-    """
-
-    def constant(self, y, trials):
-        rest = np.log(UNBOUNDED) - 0.5 * tf.math.log(trials)
-        return y * (1.0 + trials * rest)
-
-
 class Binomial(Likelihood):
     """Successes among trials with a logit link: l = y eta - n log(1 + exp(eta))."""
 
@@ -288,7 +275,6 @@ def normal_nodes(n):
 
 LIKELIHOODS = {
     "poisson": Poisson(),
-    "multinomial": Multinomial(),
     "binomial": Binomial(),
     "negative_binomial": NegativeBinomial(),
 }

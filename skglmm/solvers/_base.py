@@ -124,3 +124,11 @@ def only_laplace(family, solver):
         f"{family.link} link a {family.words} response has no mean for some: use "
         "solver='laplace', or another link."
     )
+
+
+def two_classes(what):
+    """Why a solver, or a setting of one, is for two classes only."""
+    return (
+        f"{what} is for two classes, and y has more: use solver='vi' or 'laplace' as "
+        "they are by default, or keep two classes."
+    )

@@ -7,7 +7,7 @@ import numpy as np
 from skglmm._problem.problem import Problem
 from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval
-from skglmm.solvers._base import BaseSolver
+from skglmm.solvers._base import BaseSolver, two_classes
 
 # Effects of a level up to which nodes in all directions are few enough.
 QUADRATURE_EFFECTS = 3
@@ -65,6 +65,8 @@ class Laplace(BaseSolver):
         factors = problem.design.factors
         if problem.family.is_linear or self.n_quadrature == 1:
             return None
+        if problem.family.is_by_class:
+            return two_classes(f"n_quadrature={self.n_quadrature}")
         if any(factor.structure.couples for factor in factors):
             return (
                 "n_quadrature > 1 integrates level by level, and the levels of a "

@@ -8,7 +8,7 @@ from skglmm._problem.problem import Problem
 from skglmm._problem.roots import covariance_root, in_coordinates
 from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval, StrOptions
-from skglmm.solvers._base import BaseSolver, no_parameters, only_laplace
+from skglmm.solvers._base import BaseSolver, no_parameters, only_laplace, two_classes
 
 
 class MacKay(BaseSolver):
@@ -124,6 +124,8 @@ class MacKay(BaseSolver):
                 "noise_variance was given without covariances: give both, or neither "
                 "to have them estimated."
             )
+        if problem.family.is_by_class:
+            return two_classes("solver='mackay'")
         if problem.family.parameter_names:
             return no_parameters(problem.family, "mackay")
         if not problem.family.is_everywhere:

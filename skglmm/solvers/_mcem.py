@@ -5,7 +5,7 @@ from numbers import Integral
 from skglmm._problem.problem import Problem
 from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval, StrOptions
-from skglmm.solvers._base import BaseSolver, no_parameters, only_laplace
+from skglmm.solvers._base import BaseSolver, no_parameters, only_laplace, two_classes
 
 
 class MCEM(BaseSolver):
@@ -135,6 +135,8 @@ class MCEM(BaseSolver):
                 "take long for each: use 'vi', 'laplace' or 'mackay', which maximise "
                 "the same likelihood."
             )
+        if problem.family.is_by_class:
+            return two_classes("solver='mcem'")
         if problem.family.parameter_names:
             return no_parameters(problem.family, "mcem")
         if not problem.family.is_everywhere:

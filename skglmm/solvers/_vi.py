@@ -10,7 +10,7 @@ from skglmm._problem.design import kept_factors
 from skglmm._problem.problem import Problem
 from skglmm._problem.solution import Solution
 from skglmm._sklearn import Interval, StrOptions
-from skglmm.solvers._base import BaseSolver, only_laplace
+from skglmm.solvers._base import BaseSolver, only_laplace, two_classes
 
 # Seconds of an evaluation above which probes (linear model) or couplings to second
 # order (others, which evaluate them more often) are the better choice.
@@ -142,6 +142,8 @@ class VI(BaseSolver):
     def supports(self, problem: Problem) -> str | None:
         if not problem.family.is_everywhere:
             return only_laplace(problem.family, "vi")
+        if problem.family.is_by_class and self.factorization not in ("auto", "full"):
+            return two_classes(f"factorization={self.factorization!r}")
         return None
 
     def solve(self, problem: Problem) -> Solution:
