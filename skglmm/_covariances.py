@@ -7,7 +7,7 @@ import numpy as np
 # Standard deviation, beside that of the residual, that may be noise around zero.
 NEARLY_SINGULAR = 0.03
 # That of effects about which nothing is known before the data.
-UNBOUNDED = 1e6
+UNBOUNDED = 1e12
 
 
 class Covariance:

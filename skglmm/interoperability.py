@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skglmm._base import BaseMixedModel
 from skglmm._covariances import COVARIANCES
 from skglmm._fitted.prediction import root
-from skglmm._fitted.state import family_of
+from skglmm._fitted.state import check_one_predictor, family_of
 from skglmm._reading.target import read_numbers
 
 __all__ = ["Distributions", "to_arviz", "to_tfp"]
@@ -107,6 +107,7 @@ def to_arviz(
     arviz, xarray = _arviz()
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
     check_is_fitted(model)
+    check_one_predictor(model, "to_arviz")
     random = check_random_state(random_state)
     rows = _read(model, X, groups)
     coef, effects, eta = _draws(model, rows, n_samples, random)
@@ -206,6 +207,7 @@ def to_tfp(
     [18, 2]
     """
     check_is_fitted(model)
+    check_one_predictor(model, "to_tfp")
     _check_density(model)
     names = _python_names([term.name for term in model._fitted.terms])
     priors, posteriors = {}, {}

@@ -22,7 +22,8 @@ class CompoundSymmetry(Covariance):
         return np.full((q, q), pairs) + (trace / q - pairs) * np.eye(q)
 
 
-STRUCTURES = [*COVARIANCES.values(), CompoundSymmetry()]
+NAMED = [COVARIANCES[name] for name in ("full", "diag", "scalar")]
+STRUCTURES = [*NAMED, CompoundSymmetry()]
 every = pytest.mark.parametrize("structure", STRUCTURES, ids=lambda s: s.name)
 sizes = pytest.mark.parametrize("q", [1, 2, 4])
 
@@ -78,7 +79,7 @@ def test_a_recoding_keeps_the_structure(structure, q):
     assert np.linalg.cond(recoding) < 1e6
 
 
-@pytest.mark.parametrize("name", COVARIANCES)
+@pytest.mark.parametrize("name", ["full", "diag", "scalar"])
 def test_what_is_nearly_zero_is_reset_and_nothing_else(name):
     structure = COVARIANCES[name]
     t = structure.root(structure.nearest(np.diag([4.0, 4.0])))

@@ -39,6 +39,7 @@ LINEAR = {
 }
 CLASSIFIER = {
     "coef_": "classifiers of scikit-learn have a row a class",
+    "fixed_effects_": "more than two classes have a row each",
     "intercept_": "as coef_",
 }
 ORDINAL = {"intercept_": "there are thresholds"}

@@ -223,13 +223,6 @@ def test_fractional_counts_are_one_warning():
     assert message.startswith("Fractional counts in y: row 4 holds ")
 
 
-def test_three_classes_are_refused():
-    X, y = binary()
-    y[:3] = 2
-    with pytest.raises(ValueError, match="Only binary classification.*multiclass"):
-        MixedLogisticRegressor("g").fit(X, y)
-
-
 def test_one_class_is_refused_also_when_the_other_has_no_weight():
     X, y = binary()
     with pytest.raises(ValueError, match="one class only"):

@@ -267,10 +267,15 @@ ERRORS = {
         "among the trials of the row, which the column named in trials= holds (1 "
         "without it).",
     ),
-    "three classes": (
-        lambda: MixedLogisticRegressor("g").fit(X, np.arange(N) % 3),
-        "Only binary classification is supported. The type of the target is "
-        "multiclass. y holds 3 classes: keep two of them, or merge some.",
+    "three classes by Monte Carlo": (
+        lambda: MixedLogisticRegressor("g", solver="mcem").fit(X, np.arange(N) % 3),
+        "solver='mcem' is for two classes, and y has more: use solver='vi' or "
+        "'laplace' as they are by default, or keep two classes.",
+    ),
+    "three classes and missing values": (
+        lambda: MixedLogisticRegressor("g", missing="model").fit(X, np.arange(N) % 3),
+        "y has 3 classes, and missing='model' goes with two only: leave it at its "
+        "default, or keep two classes.",
     ),
     "one class": (
         lambda: MixedLogisticRegressor("g").fit(X, np.zeros(N)),

@@ -164,3 +164,22 @@ def fit_columns(model, X, table: Table, level: str = "conditional") -> Table:
 def family_of(model) -> Family:
     """The family of a fitted model, with what was estimated of its own."""
     return model._distribution().given(model._fitted.parameters)
+
+
+def check_one_predictor(model, what: str) -> None:
+    """Refuse a model with a linear predictor for each of several classes.
+
+    Parameters
+    ----------
+    model : object
+        Fitted.
+    what : str
+        What asks for one.
+    """
+    if family_of(model).is_by_class:
+        raise ValueError(
+            f"{what} is for models with one linear predictor, and this one has one for "
+            f"each of its {len(model.classes_)} classes but the first: read "
+            "fixed_effects_, variance_components_ and predict_interval, or fit a model "
+            "of two classes."
+        )

@@ -68,7 +68,8 @@ class Inner:
         """Linear predictor by row."""
         eta = data["offset"] + tf.linalg.matvec(data["X"], coef)
         part = rows_of(self.structure, data).random_part(effects)
-        return eta if part is None else eta + part
+        eta = eta if part is None else eta + part
+        return self.family.likelihood().centred(eta)
 
     def terms(self, data, eta, variance, nodes):
         """Weighted log-likelihood, score and weight by row."""
@@ -224,7 +225,8 @@ class Inner:
             row, ``normal`` X'V^-1 X and, if `spread`, ``posterior`` and
             ``information``.
         """
-        if not self.spread:
+        kinds = self.structure.covariance
+        if not self.spread or (kinds and all(map(covariance.is_known, kinds))):
             tol = _MODE * tf.minimum(tol, tol * tol)
         x = data["X"]
         prepared = rows_of(self.structure, data, index).prepared(x)

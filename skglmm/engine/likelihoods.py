@@ -69,6 +69,10 @@ class Likelihood:
         """
         return self
 
+    def centred(self, eta):
+        """Linear predictors that say the same and lose fewest digits."""
+        return eta
+
     def log_density(self, y, trials, eta):
         """l(eta) without the terms that do not depend on eta."""
         raise NotImplementedError

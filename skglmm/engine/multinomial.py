@@ -39,6 +39,10 @@ class Multinomial(Likelihood):
         logs = tf.nn.log_softmax(tf.reshape(eta, shape), axis=-1)
         return tf.reshape(logs, tf.shape(eta))
 
+    def centred(self, eta):
+        """Logarithms of the means: a probability of nearly one has nearly zero."""
+        return self._log_means(eta)
+
     def log_density(self, y, trials, eta):
         logs = self._log_means(eta)
         return y * logs - tf.exp(logs)

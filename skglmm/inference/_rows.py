@@ -5,7 +5,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skglmm._base import BaseMixedModel
 from skglmm._covariances import COVARIANCES
-from skglmm._fitted.state import family_of, fit_columns
+from skglmm._fitted.state import check_one_predictor, family_of, fit_columns
 from skglmm._fixed.parts import resolve_part
 from skglmm._problem.roots import covariance_root, in_coordinates
 from skglmm._progress import Progress
@@ -84,6 +84,7 @@ def read_again(model, X, y, sample_weight, groups):
     """
     check_model(model)
     check_is_fitted(model)
+    check_one_predictor(model, "skglmm.inference")
     if model._fitted.from_metadata and groups is None:
         raise ValueError(
             "The groups of this model came through fit(groups=): hand them over here "

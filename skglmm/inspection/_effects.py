@@ -12,7 +12,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from skglmm._fitted.state import fit_columns
+from skglmm._fitted.state import check_one_predictor, fit_columns
 from skglmm._reading.table import Table
 from skglmm.inference._rows import check_model
 from skglmm.inspection._axes import check_axes, kept, percent, short
@@ -139,6 +139,7 @@ class EffectsDisplay:
         """
         check_model(model)
         check_is_fitted(model)
+        check_one_predictor(model, "EffectsDisplay")
         grid = _Grid(model, X, column, n_points)
         alone = isinstance(levels, Integral) and levels == 0
         factor = None if alone else grid.beside(choose_factor(model, factor))

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
+from skglmm._fitted.state import check_one_predictor
 from skglmm.inspection._axes import NEUTRAL, check_axes, kept, logarithmic
 from skglmm.inspection._levels import choose_effects, choose_factor, sizes_of
 from skglmm.inspection._unpooled import unpooled
@@ -118,6 +119,7 @@ class ShrinkageDisplay:
         One effect is drawn above the number of rows of the level; where all levels have
         as many, side by side in the order of their own estimates.
         """
+        check_one_predictor(model, "ShrinkageDisplay")
         factor = choose_factor(model, factor)
         chosen = choose_effects(model, factor, effects)
         if effects is None:
