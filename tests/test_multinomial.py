@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 from sklearn.linear_model import LogisticRegression
 
@@ -39,16 +40,19 @@ def parameters(model):
     return fixed, model.variance_components_["std"].to_numpy()
 
 
-def by_quadrature(fixed, sd, n_nodes=41):
+def by_quadrature(fixed, sd, n_nodes=41, rows=(X, Y)):
     """Log-likelihood, each level integrated over both of its effects."""
+    table, y = rows
+    codes, level = np.searchsorted(LABELS, y), table["g"].to_numpy()
     nodes, w = np.polynomial.hermite_e.hermegauss(n_nodes)
     points = np.stack(np.meshgrid(nodes, nodes, indexing="ij"), -1).reshape(-1, 2)
     log_w = np.log(np.outer(w, w).ravel() / w.sum() ** 2)
-    eta = (COLUMNS @ fixed.T)[:, None, :] + points * sd
+    columns = np.column_stack([np.ones(len(y)), table["x"]])
+    eta = (columns @ fixed.T)[:, None, :] + points * sd
     eta = np.concatenate([np.zeros((*eta.shape[:2], 1)), eta], axis=2)
-    log_p = eta[np.arange(len(X)), :, CODES] - logsumexp(eta, axis=2)
-    by_level = np.zeros((J, len(points)))
-    np.add.at(by_level, LEVEL, log_p)
+    log_p = eta[np.arange(len(y)), :, codes] - logsumexp(eta, axis=2)
+    by_level = np.zeros((level.max() + 1, len(points)))
+    np.add.at(by_level, level, log_p)
     return logsumexp(by_level + log_w, axis=1).sum()
 
 
@@ -101,18 +105,20 @@ def test_the_bound_is_close_to_the_likelihood_and_below_it(vi):
     assert exact - 0.5 < vi.elbo_ < exact
 
 
-def test_deviations_by_vi_are_near_those_by_quadrature(vi):
-    from scipy.optimize import minimize
-
-    fixed, sd = parameters(vi)
+@pytest.mark.slow
+def test_deviations_by_vi_are_near_those_by_quadrature():
+    """With 20 rows a level; with 12 the second deviation is 4.6 % too small."""
+    many, y = drawn(n_levels=60, size=20)
+    model = MixedLogisticRegressor("g").fit(many, y)
+    fixed, sd = parameters(model)
     found = minimize(
-        lambda p: -by_quadrature(p[:4].reshape(2, 2), p[4:], 25),
+        lambda p: -by_quadrature(p[:4].reshape(2, 2), p[4:], 25, (many, y)),
         np.concatenate([fixed.ravel(), sd]),
         method="BFGS",
         options={"gtol": 1e-2},
     ).x
     assert_allclose(sd, found[4:], rtol=0.04)
-    errors = vi.fixed_effects_["std_error"].to_numpy()
+    errors = model.fixed_effects_["std_error"].to_numpy()
     assert np.all(np.abs(fixed.ravel() - found[:4]) < 0.05 * errors)
 
 
@@ -158,10 +164,9 @@ def test_probabilities_are_means_over_the_posterior(vi):
         sampled = softmax(np.column_stack([np.zeros(len(eta)), eta]), axis=1)
         assert_allclose(p, sampled.mean(axis=0), atol=3e-3)
     assert_allclose(vi.predict_proba(X).sum(axis=1), 1.0)
-    assert np.array_equal(vi.predict(X), LABELS[vi.predict_proba(X).argmax(axis=1)])
-    assert np.array_equal(
-        vi.decision_function(X).argmax(axis=1), vi.predict_proba(X).argmax(axis=1)
-    )
+    best = vi.predict_proba(X).argmax(axis=1)
+    assert np.array_equal(vi.predict(X), LABELS[best])
+    assert np.array_equal(vi.decision_function(X).argmax(axis=1), best)
 
 
 def test_intervals_and_samples_agree(vi):
@@ -192,6 +197,7 @@ def test_levels_of_new_rows_are_what_a_fit_to_all_gives(laplace):
     assert_allclose(effects.loc[35], u * sd, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_slopes_and_crossed_factors_have_sets_by_class():
     table = X.assign(h=np.arange(len(X)) % 7)
     model = MixedLogisticRegressor(
@@ -212,7 +218,8 @@ def test_slopes_and_crossed_factors_have_sets_by_class():
 
 def test_five_classes():
     rng = np.random.default_rng(3)
-    y = rng.integers(5, size=len(X))
+    b = 1.5 * rng.normal(size=(J, 5))[LEVEL]
+    y = np.argmax(b + rng.gumbel(size=b.shape), axis=1)
     model = MixedLogisticRegressor("g", solver="laplace").fit(X, y)
     assert model.predict_proba(X).shape == (len(X), 5)
     assert model.coef_.shape == (4, 1)
