@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 from skglmm import MixedBinomialRegressor, MixedGeneralizedRegressor, from_formula
 from skglmm._families.chosen import chosen
+from skglmm._families.foreign import foreign
 from skglmm.datasets import load_cbpp, load_sleepstudy
 from skglmm.solvers import Laplace
 
@@ -295,3 +296,27 @@ def test_messages_say_what_to_do(parameters, y, message):
     X = pd.DataFrame({"x": np.arange(1.0, 13.0), "g": np.repeat([0, 1, 2], 4)})
     with pytest.raises(ValueError, match=message):
         MixedGeneralizedRegressor("g", **parameters).fit(X, np.full(12, y))
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("Poisson", [0.0, 1.0, 70.0], [-1.0, 0.5]),
+        ("NegativeBinomial", [0.0, 1.0, 70.0], [-1.0, 0.5]),
+        ("Bernoulli", [0.0, 1.0], [-1.0, 0.5, 2.0]),
+        ("GammaExp", [1e-9, 0.5, 70.0], [-1.0, 0.0]),
+        ("LogNormal", [1e-9, 0.5, 70.0], [-1.0, 0.0]),
+        ("Normal", [-1.0, 0.0, 0.5], []),
+    ],
+)
+def test_families_of_tfp_take_responses_of_their_support(name, inside, outside):
+    import tensorflow_probability as tfp
+
+    family = foreign(getattr(tfp.glm, name)())
+    y, rows = np.array(inside), np.arange(10, 17)
+    assert family.check(y, None, rows) == []
+    for value in outside:
+        message = rf"Row 12 holds {value:g} in y.*{name} of Tensor.*another family"
+        with pytest.raises(ValueError, match=message):
+            # the first of two rows
+            family.check(np.array([*y[:2], value, y[0], value]), None, rows)
