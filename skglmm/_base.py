@@ -244,16 +244,14 @@ class BaseMixedModel(
         return self.fit_intercept and inputs.n_copies == 1
 
     def _at_limit(self):
-        """What is to be said of a parameter that has run to a simpler model."""
+        """What is to be said of parameters that have run to simpler models."""
         found = family_of(self).limit(self._fitted.facts.mean_response)
-        if found is None:
-            return []
-        name, simpler, instead = found
-        words = name.replace("_", " ")
-        self.family_parameters_.loc[name, "std_error"] = np.nan
+        for name, _, _ in found:
+            self.family_parameters_.loc[name, "std_error"] = np.nan
         return [
-            f"the {words} has run to its limit, which is the {simpler} model: it has a "
-            f"parameter less and fits as well ({instead})"
+            f"the {name.replace('_', ' ')} has run to its limit, which is the "
+            f"{simpler} model: it has a parameter less and fits as well ({instead})"
+            for name, simpler, instead in found
         ]
 
     def _read(self, table, y, sample_weight, groups, part):

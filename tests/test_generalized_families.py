@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 from skglmm import MixedBinomialRegressor, MixedGeneralizedRegressor, from_formula
 from skglmm._families.chosen import chosen
+from skglmm._families.foreign import foreign
 from skglmm.datasets import load_cbpp, load_sleepstudy
 from skglmm.solvers import Laplace
 
@@ -252,6 +253,31 @@ def test_a_dispersion_that_runs_to_its_limit_is_one_warning():
     assert np.isnan(model.family_parameters_.loc["dispersion", "std_error"])
 
 
+@pytest.mark.slow
+def test_all_parameters_that_run_to_their_limits_are_in_one_warning():
+    rng = np.random.default_rng(2)
+    X = pd.DataFrame({"g": np.repeat(np.arange(15), 20)})
+    y = rng.poisson(np.exp(1.0 + 0.5 * rng.normal(size=15)[X["g"]]))
+    model = MixedGeneralizedRegressor(
+        "g", family="negative_binomial", zero_inflation=True
+    )
+    with pytest.warns(UserWarning) as seen:
+        model.fit(X, y)
+    assert len(seen) == 1
+    for remedy in ("family='poisson'", "zero_inflation=False"):
+        assert remedy in str(seen[0].message)
+    assert model.family_parameters_["std_error"].isna().all()
+
+
+@pytest.mark.parametrize("zeros", [True, "hurdle"])
+def test_limits_of_a_family_and_of_its_zeros_are_told_apart(zeros):
+    family = chosen("negative_binomial", None, zeros)
+    for size, zero in ((1.0, 0.0), (1e9, 0.0), (1.0, -40.0), (1e9, -40.0)):
+        found = family.given(np.array([np.log(size), zero])).limit(2.0)
+        at_limit = {"dispersion": size > 1.0, "zero_inflation": zero < 0.0}
+        assert [name for name, _, _ in found] == [n for n, at in at_limit.items() if at]
+
+
 @pytest.mark.parametrize(
     ("parameters", "y", "message"),
     [
@@ -270,3 +296,27 @@ def test_messages_say_what_to_do(parameters, y, message):
     X = pd.DataFrame({"x": np.arange(1.0, 13.0), "g": np.repeat([0, 1, 2], 4)})
     with pytest.raises(ValueError, match=message):
         MixedGeneralizedRegressor("g", **parameters).fit(X, np.full(12, y))
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("Poisson", [0.0, 1.0, 70.0], [-1.0, 0.5]),
+        ("NegativeBinomial", [0.0, 1.0, 70.0], [-1.0, 0.5]),
+        ("Bernoulli", [0.0, 1.0], [-1.0, 0.5, 2.0]),
+        ("GammaExp", [1e-9, 0.5, 70.0], [-1.0, 0.0]),
+        ("LogNormal", [1e-9, 0.5, 70.0], [-1.0, 0.0]),
+        ("Normal", [-1.0, 0.0, 0.5], []),
+    ],
+)
+def test_families_of_tfp_take_responses_of_their_support(name, inside, outside):
+    import tensorflow_probability as tfp
+
+    family = foreign(getattr(tfp.glm, name)())
+    y, rows = np.array(inside), np.arange(10, 17)
+    assert family.check(y, None, rows) == []
+    for value in outside:
+        message = rf"Row 12 holds {value:g} in y.*{name} of Tensor.*another family"
+        with pytest.raises(ValueError, match=message):
+            # the first of two rows
+            family.check(np.array([*y[:2], value, y[0], value]), None, rows)

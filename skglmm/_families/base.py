@@ -110,7 +110,7 @@ class Family:
         return float(np.sum(weight))
 
     def limit(self, mean):
-        """A simpler model that the family's own parameters have run to, or None.
+        """Simpler models that the family's own parameters have run to.
 
         Parameters
         ----------
@@ -119,11 +119,11 @@ class Family:
 
         Returns
         -------
-        limit : tuple of str or None
-            Name of the parameter, what the simpler model is called, and what to write
-            for it.
+        limits : list of tuples of str
+            Name of each parameter at a limit, what the simpler model is called, and
+            what to write for it.
         """
-        return None
+        return []
 
     def reported(self, parameters, covariance, intercept):
         """Names, values and standard errors of what users read of the parameters.

@@ -71,8 +71,8 @@ class BetaBinomial(ShareFamily):
 
     def limit(self, mean):
         if self._dispersion > _PRECISE:
-            return "dispersion", "binomial", "family='binomial'"
-        return None
+            return [("dispersion", "binomial", "family='binomial'")]
+        return []
 
     def _variance_of(self, mu, size):
         phi = self._dispersion
@@ -142,8 +142,8 @@ class Beta(ContinuousFamily):
 
     def limit(self, mean):
         if self._dispersion > 1e7:
-            return "dispersion", "normal", "MixedLinearRegressor on the logits of y"
-        return None
+            return [("dispersion", "normal", "MixedLinearRegressor on the logits of y")]
+        return []
 
     def _shapes(self, mu):
         _, _, mu = log_shares(mu)

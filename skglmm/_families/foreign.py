@@ -34,9 +34,13 @@ class Foreign(Family):
         return foreign.asked(self._model, what, eta, *more)
 
     def check(self, y, trials, rows):
-        bad = np.flatnonzero(~np.isfinite(self._asked("log_prob", np.zeros(len(y)), y)))
-        if len(bad):
-            at = bad[0]
+        from skglmm.engine.foreign import first_outside
+
+        at = first_outside(self._model, y)
+        if at is None:
+            density = self._asked("log_prob", np.zeros(len(y)), y)
+            at = next(iter(np.flatnonzero(~np.isfinite(density))), None)
+        if at is not None:
             raise ValueError(
                 f"Row {rows[at]} holds {y[at]:g} in y, which has no probability in "
                 f"{self.words}: drop such rows, or use another family."

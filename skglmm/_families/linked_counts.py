@@ -106,8 +106,8 @@ class NegativeBinomial1(LinkedPoisson):
 
     def limit(self, mean):
         if self._dispersion < 1e-4:
-            return "dispersion", "Poisson", "family='poisson'"
-        return None
+            return [("dispersion", "Poisson", "family='poisson'")]
+        return []
 
     def _powers(self):
         return {1.0: 1.0 + self._dispersion}
@@ -188,9 +188,11 @@ class Inflated(CountFamily):
         return np.append(values, p), np.append(slopes, p * (1.0 - p))
 
     def limit(self, mean):
+        found = self.base.limit(mean / self._rest)
         if self._zero < 1e-4:
-            return "zero_inflation", "plain " + self.base.words, "zero_inflation=False"
-        return self.base.limit(mean / self._rest)
+            plain = "plain " + self.base.words
+            found = [*found, ("zero_inflation", plain, "zero_inflation=False")]
+        return found
 
     def _mean_of(self, mu):
         return self._rest * mu
@@ -241,13 +243,11 @@ class Hurdle(Inflated):
         return found
 
     def limit(self, mean):
+        found = self.base.limit(mean / self._rest)
         if self._zero < 1e-6:
-            return (
-                "zero_inflation",
-                "zero-truncated " + self.base.words,
-                "rows with zeros",
-            )
-        return self.base.limit(mean / self._rest)
+            truncated = "zero-truncated " + self.base.words
+            found = [*found, ("zero_inflation", truncated, "rows with zeros")]
+        return found
 
     def _some(self, mu):
         """P(Y > 0) of the base."""

@@ -28,8 +28,8 @@ class NegativeBinomial(Poisson):
     def limit(self, mean):
         """Poisson counts, where the variance is no larger than the mean."""
         if mean / self._dispersion < _NOTHING:
-            return "dispersion", "Poisson", "family='poisson'"
-        return None
+            return [("dispersion", "Poisson", "family='poisson'")]
+        return []
 
     def latent_variance(self, mean, noise_variance):
         """log(1 + 1 / mean + 1 / size), that of a lognormal with the same moments."""

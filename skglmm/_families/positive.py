@@ -61,8 +61,8 @@ class Gamma(_Positive):
 
     def limit(self, mean):
         if self._shape > 1e7:
-            return "dispersion", "normal", "MixedLinearRegressor on log(y)"
-        return None
+            return [("dispersion", "normal", "MixedLinearRegressor on log(y)")]
+        return []
 
     def _powers(self):
         return {2.0: 1.0 / self._shape}
@@ -97,8 +97,8 @@ class InverseGaussian(_Positive):
 
     def limit(self, mean):
         if self._dispersion * mean < 1e-7:
-            return "dispersion", "normal", "MixedLinearRegressor on log(y)"
-        return None
+            return [("dispersion", "normal", "MixedLinearRegressor on log(y)")]
+        return []
 
     def _powers(self):
         return {3.0: self._dispersion}
@@ -202,10 +202,10 @@ class Tweedie(ContinuousFamily):
 
     def limit(self, mean):
         if self._power > 2.0 - 1e-4:
-            return "power", "gamma", "family='gamma'"
+            return [("power", "gamma", "family='gamma'")]
         if self._power < 1.0 + 1e-4:
-            return "power", "Poisson", "family='poisson'"
-        return None
+            return [("power", "Poisson", "family='poisson'")]
+        return []
 
     def _powers(self):
         return {self._power: self._dispersion}

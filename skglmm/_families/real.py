@@ -87,8 +87,8 @@ class StudentT(_Real):
 
     def limit(self, mean):
         if self._freedom > _NORMAL:
-            return "degrees_of_freedom", "normal", "family='gaussian'"
-        return None
+            return [("degrees_of_freedom", "normal", "family='gaussian'")]
+        return []
 
     def _spread(self):
         """Variance, or where there is none that of the middle."""

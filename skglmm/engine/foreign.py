@@ -1,5 +1,7 @@
 """Families of TensorFlow Probability, whose densities are differentiated here."""
 
+from bisect import bisect_left
+
 import numpy as np
 import tensorflow as tf
 
@@ -84,3 +86,46 @@ def asked(model, what, eta, *more):
     mean, variance, _ = model(at)
     found = mean if what == "mean" else variance
     return np.broadcast_to(found.numpy(), at.shape)
+
+
+def first_outside(model, y):
+    """The first row whose response the family's distribution refuses.
+
+    Densities are finite beside some supports. Distributions that validate what they are
+    given, which they do if they are asked to, know theirs.
+
+    Parameters
+    ----------
+    model : tfp.glm.ExponentialFamily
+    y : ndarray of shape (n,)
+
+    Returns
+    -------
+    row : int or None
+        None if no row is refused, or if the family makes no distribution.
+    """
+    from tensorflow_probability.python.distributions import Gamma
+
+    try:
+        made = model.as_distribution(tf.zeros(1, FLOAT)).copy(validate_args=True)
+    except (*_NO_ANSWER, tf.errors.InvalidArgumentError):
+        return None
+
+    def refused(n):
+        # at zero a gamma density may be finite, and without a bound as the mean falls
+        if type(made) is Gamma and np.any(y[:n] <= 0.0):
+            return True
+        try:
+            made.log_prob(tf.constant(y[:n], FLOAT))
+        except tf.errors.InvalidArgumentError:
+            return True
+        except _NO_ANSWER:
+            return False
+        return False
+
+    if not refused(len(y)):
+        return None
+    return bisect_left(range(len(y)), True, key=lambda row: refused(row + 1))
+
+
+_NO_ANSWER = (NotImplementedError, AttributeError, TypeError, ValueError)
