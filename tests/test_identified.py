@@ -195,6 +195,19 @@ def test_slopes_on_dependent_columns_are_named(column, slopes, covariance, words
     assert words in text or words.capitalize() in text
 
 
+@pytest.mark.parametrize("model", [MixedLinearRegressor, MixedPoissonRegressor])
+def test_a_slope_on_a_column_far_from_zero_is_to_be_centred(model):
+    far = pd.DataFrame({"g": G, "year": 2000.0 + 0.001 * X1})
+    estimator = model("g", random_slopes="year")
+    _, text = fit(estimator, far, TARGETS[model])
+    assert "cannot be told from the slope on 'year' (about 2000)" in text
+    assert "Centre it: subtract its mean" in text
+    # the remedy is one
+    centred = far.assign(year=far["year"] - far["year"].mean())
+    _, text = fit(estimator, centred, TARGETS[model])
+    assert "Centre it" not in text and "depend linearly" not in text
+
+
 def test_fixed_columns_that_hold_all_levels_are_named():
     dummies = pd.get_dummies(X["g"].astype(str), dtype=float).iloc[:, 1:]
     rows = pd.concat([dummies, X], axis=1)

@@ -400,6 +400,18 @@ def test_independent_effects_are_left_out_one_by_one():
     assert table.loc[("Subject", "Days"), "chi2"] == pytest.approx(expected, abs=1e-5)
 
 
+def test_compare_of_models_outside_a_list_says_how_to_write_it():
+    X, y = load_sleepstudy(return_X_y=True, as_frame=True)
+    model = MixedLinearRegressor("Subject")
+    words = r"first argument is a model .*: write compare\(\[m1, m2\], X, y\)"
+    with pytest.raises(TypeError, match=words):
+        compare(model, clone(model), X, y)
+    with pytest.raises(TypeError, match=words):
+        compare(model, clone(model), X=X, y=y)
+    with pytest.raises(TypeError, match=words):
+        compare(model, X, y)
+
+
 def test_models_that_do_not_compare():
     X, y, model = sleep()
     with pytest.raises(ValueError, match="two models or more"):

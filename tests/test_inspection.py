@@ -363,3 +363,19 @@ def test_every_display_is_public():
     assert all(name.endswith("Display") for name in inspection.__all__)
     for name in inspection.__all__:
         assert getattr(inspection, name).from_estimator.__doc__
+
+
+def test_keywords_that_matplotlib_does_not_know_are_named_with_their_display(sleep):
+    model, X, y = sleep
+    words = "RandomEffectsDisplay got 'colour' in line_options, which is neither"
+    with pytest.raises(TypeError, match=words):
+        RandomEffectsDisplay.from_estimator(model, colour="red")
+    words = "VarianceComponentsDisplay got 'widht' in bar_options"
+    with pytest.raises(TypeError, match=words):
+        VarianceComponentsDisplay.from_estimator(model).plot(lw=1.0, widht=2.0)
+    words = "ShrinkageDisplay got 'colour' in scatter_options"
+    with pytest.raises(TypeError, match=words):
+        ShrinkageDisplay.from_estimator(model, X, y, colour="red")
+    # what is wrong in a value stays in matplotlib's words
+    with pytest.raises(ValueError, match="nocolor"):
+        RandomEffectsDisplay.from_estimator(model, color="nocolor")

@@ -274,7 +274,8 @@ ERRORS = {
     ),
     "three classes and missing values": (
         lambda: MixedLogisticRegressor("g", missing="model").fit(X, np.arange(N) % 3),
-        "y has 3 classes, and missing='model' goes with two only: leave it at its "
+        "Only binary classification is supported. The type of the target is "
+        "multiclass. y has 3 classes, and missing='model' goes with two only: leave it at its "
         "default, or keep two classes.",
     ),
     "one class": (

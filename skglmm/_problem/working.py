@@ -302,7 +302,9 @@ def _remarks(rows, found, linear, fit_intercept, spanned):
     n_coef = coding.transform.shape[1]
     messages = list(identified.check_fixed(n_coef, rows.counts, linear))
     unidentified = list(
-        identified.dependent_effects(inputs.terms, found.recodings, found.squares)
+        identified.dependent_effects(
+            inputs.terms, found.recodings, found.squares, rows.values
+        )
     )
     if spanned and any(len(levels) <= n_coef for levels in inputs.levels):
         unidentified += identified.spanned(

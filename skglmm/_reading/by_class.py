@@ -91,7 +91,8 @@ def check_by_class(model, inputs: Inputs, part):
     ):
         if given:
             raise ValueError(
-                f"y has {k} classes, and {what} goes with two only: leave it at its "
+                "Only binary classification is supported. The type of the target is "
+                f"multiclass. y has {k} classes, and {what} goes with two only: leave it at its "
                 "default, or keep two classes."
             )
 

@@ -17,6 +17,8 @@ from skglmm._reading.words import plain
 _LARGEST = 1_000_000
 # Share of a column that is rounding.
 _NOTHING = 1e-10
+# Share of a column that its spread is, below which it is next to a constant.
+_NARROW = 1e-3
 # Ratio of weights, and size of a count, from which rounding can be all that is left.
 _UNEVEN, _HUGE = 1e8, 1e11
 # Rows that are looked at before all of them are.
@@ -225,7 +227,7 @@ def alike(terms, encoded):
     return messages
 
 
-def dependent_effects(terms, recodings, squares):
+def dependent_effects(terms, recodings, squares, values):
     """Messages on effects of one factor that the rows cannot tell from each other.
 
     Parameters
@@ -233,6 +235,8 @@ def dependent_effects(terms, recodings, squares):
     terms : sequence of Term
     recodings, squares : sequences of ndarray of shape (q, q)
         See `_coding.code_random`.
+    values : callable
+        Row values (n_rows, q) of the effects of a term.
 
     Returns
     -------
@@ -262,15 +266,36 @@ def dependent_effects(terms, recodings, squares):
         if sizes[0] > _NOTHING:
             continue
         share = np.abs(axes[:, 0])
-        involved = [
-            e for e, s in zip(term.effects, share, strict=True) if s > 0.05 * max(share)
-        ]
+        involved = np.flatnonzero(share > 0.05 * max(share))
+        if term.intercept and 0 in involved:
+            off_centre = _off_centre(term, involved[1:], values(term))
+            if off_centre:
+                messages.append(off_centre)
+                continue
+        named = " and ".join(repr(term.effects[k]) for k in involved)
         messages.append(
-            f"the effects {' and '.join(map(repr, involved))} of {term.name!r} depend "
+            f"the effects {named} of {term.name!r} depend "
             "linearly on each other in every row: their variances are not determined, "
             "only what they add up to. Leave one of them out of random_slopes"
         )
     return messages
+
+
+def _off_centre(term, slopes, z):
+    """A message on slopes of columns that all but rounding keeps at a constant."""
+    columns = []
+    for k in slopes:
+        low, high = z[:, k].min(), z[:, k].max()
+        size = max(abs(low), abs(high))
+        if _NOTHING * size < high - low < _NARROW * size:
+            columns.append(f"{term.effects[k]!r} (about {0.5 * (low + high):.4g})")
+    if not columns:
+        return ""
+    return (
+        f"of {term.name!r} the intercept cannot be told from the slope on "
+        f"{' and '.join(columns)}, whose mean is huge beside its spread: their "
+        "variances are not determined. Centre it: subtract its mean"
+    )
 
 
 def one_row_each(terms, encoded, weight, trials):

@@ -1,6 +1,7 @@
 """Models of the same rows compared by their likelihoods."""
 
 from dataclasses import dataclass, replace
+from functools import wraps
 from numbers import Integral
 
 import numpy as np
@@ -56,6 +57,23 @@ class _Candidate:
         return replace(found, refitted=self.fitted)
 
 
+def _in_one_list(function):
+    """Say how to write it where models are given one by one."""
+
+    @wraps(function)
+    def checked(*args, **keywords):
+        if args and hasattr(args[0], "fit"):
+            raise TypeError(
+                "compare takes its models in one list or dict, and its first argument "
+                f"is a model ({type(args[0]).__name__}): write "
+                "compare([m1, m2], X, y)."
+            )
+        return function(*args, **keywords)
+
+    return checked
+
+
+@_in_one_list
 @validate_params(
     {
         "models": [dict, list, tuple],

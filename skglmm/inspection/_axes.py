@@ -1,8 +1,13 @@
 """Axes to draw on, and words beside them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
+from inspect import signature
+from typing import Any, TypeVar
 
 import numpy as np
+
+Plot = TypeVar("Plot", bound=Callable[..., Any])
 
 # Inches: a page on a telephone shows so many without letters that are too small.
 WIDEST = 6.0
@@ -50,6 +55,34 @@ def check_axes(ax, n, name, *, size, side_by_side=True, **options):
             "less to draw."
         )
     return axes[0].figure, axes
+
+
+def names_options(plot: Plot) -> Plot:
+    """The method ``plot`` of a display, where matplotlib knows its keywords or not.
+
+    Parameters
+    ----------
+    plot : callable
+        Its last parameter has the keywords that matplotlib is given.
+    """
+    parameter = list(signature(plot).parameters)[-1]
+
+    @wraps(plot)
+    def checked(self, **options):
+        try:
+            return plot(self, **options)
+        except (AttributeError, TypeError) as error:
+            words = str(error)
+            for key in options:
+                if f"unexpected keyword argument {key!r}" in words:
+                    raise TypeError(
+                        f"{type(self).__name__} got {key!r} in {parameter}, which is "
+                        "neither a parameter of the display nor a keyword that "
+                        "matplotlib draws with here: correct it or leave it out."
+                    ) from error
+            raise
+
+    return checked  # type: ignore[return-value]
 
 
 def pyplot(name):

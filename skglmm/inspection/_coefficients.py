@@ -17,6 +17,7 @@ from skglmm.inspection._axes import (
     check_axes,
     kept,
     logarithmic,
+    names_options,
     percent,
     short,
 )
@@ -145,6 +146,7 @@ class CoefficientsDisplay:
         display = cls(table, coverage=coverage, label=label, ratio=exponentiate)
         return display.plot(ax=ax, **line_options)
 
+    @names_options
     def plot(self, *, ax: Any = None, **line_options: Any) -> Self:
         """Draw it.
 

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skglmm.inference._rows import check_model
-from skglmm.inspection._axes import check_axes, kept
+from skglmm.inspection._axes import check_axes, kept, names_options
 
 
 class ConvergenceDisplay:
@@ -68,6 +68,7 @@ class ConvergenceDisplay:
         check_is_fitted(model)
         return cls(model.history_).plot(ax=ax, **line_options)
 
+    @names_options
     def plot(self, *, ax: Any = None, **line_options: Any) -> Self:
         """Draw it.
 

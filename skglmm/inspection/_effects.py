@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from skglmm._fitted.state import check_one_predictor, fit_columns
 from skglmm._reading.table import Table
 from skglmm.inference._rows import check_model
-from skglmm.inspection._axes import check_axes, kept, percent, short
+from skglmm.inspection._axes import check_axes, kept, names_options, percent, short
 from skglmm.inspection._levels import choose_factor, columns_of_factor, sizes_of
 
 _POPULATION = "population"
@@ -161,6 +161,7 @@ class EffectsDisplay:
         )
         return display.plot(ax=ax, **line_options)
 
+    @names_options
     def plot(self, *, ax: Any = None, **line_options: Any) -> Self:
         """Draw it.
 

@@ -9,7 +9,7 @@ from scipy.special import ndtri
 from sklearn.base import BaseEstimator
 
 from skglmm.inference import profile
-from skglmm.inspection._axes import NEUTRAL, check_axes, kept, short
+from skglmm.inspection._axes import NEUTRAL, check_axes, kept, names_options, short
 
 _LEVELS = (0.5, 0.8, 0.95)
 
@@ -97,6 +97,7 @@ class ProfileDisplay:
         )
         return cls(profiles).plot(ax=ax, **line_options)
 
+    @names_options
     def plot(self, *, ax: Any = None, **line_options: Any) -> Self:
         """Draw it.
 

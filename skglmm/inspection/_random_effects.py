@@ -8,7 +8,14 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 from sklearn.base import BaseEstimator
 
-from skglmm.inspection._axes import NEUTRAL, check_axes, kept, percent, short
+from skglmm.inspection._axes import (
+    NEUTRAL,
+    check_axes,
+    kept,
+    names_options,
+    percent,
+    short,
+)
 from skglmm.inspection._levels import choose_effects, choose_factor, sizes_of
 
 _ORDERS = ("effect", "size", "label")
@@ -134,6 +141,7 @@ class RandomEffectsDisplay:
             **line_options,
         )
 
+    @names_options
     def plot(
         self,
         *,

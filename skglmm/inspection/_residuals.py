@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from skglmm.inference import residuals
 from skglmm.inference._drawn import drawn, observed
-from skglmm.inspection._axes import NEUTRAL, check_axes, kept
+from skglmm.inspection._axes import NEUTRAL, check_axes, kept, names_options
 from skglmm.inspection._levels import choose_factor, codes_of
 
 _VIEWS = ("fitted", "quantiles", "histogram", "groups")
@@ -139,6 +139,7 @@ class ResidualsDisplay:
         display = cls(np.asarray(found), fitted, kind=kind, codes=codes, factor=factor)
         return display.plot(views=views, ax=ax, **scatter_options)
 
+    @names_options
     def plot(
         self,
         *,

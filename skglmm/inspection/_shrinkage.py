@@ -8,7 +8,13 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from skglmm._fitted.state import check_one_predictor
-from skglmm.inspection._axes import NEUTRAL, check_axes, kept, logarithmic
+from skglmm.inspection._axes import (
+    NEUTRAL,
+    check_axes,
+    kept,
+    logarithmic,
+    names_options,
+)
 from skglmm.inspection._levels import choose_effects, choose_factor, sizes_of
 from skglmm.inspection._unpooled import unpooled
 
@@ -140,6 +146,7 @@ class ShrinkageDisplay:
         )
         return display.plot(ax=ax, **scatter_options)
 
+    @names_options
     def plot(self, *, ax: Any = None, **scatter_options: Any) -> Self:
         """Draw it.
 

@@ -7,7 +7,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from skglmm.inspection._axes import NEUTRAL, check_axes, kept, logarithmic
+from skglmm.inspection._axes import (
+    NEUTRAL,
+    check_axes,
+    kept,
+    logarithmic,
+    names_options,
+)
 from skglmm.inspection._levels import choose_effects, choose_factor, sizes_of
 
 
@@ -108,6 +114,7 @@ class UncertaintyDisplay:
         display = cls(std, sizes, factor=factor, prior=prior)
         return display.plot(ax=ax, **scatter_options)
 
+    @names_options
     def plot(self, *, ax: Any = None, **scatter_options: Any) -> Self:
         """Draw it.
 

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skglmm.inference._parameters import parameters_of
 from skglmm.inference._rows import check_model
-from skglmm.inspection._axes import check_axes, kept, percent, short
+from skglmm.inspection._axes import check_axes, kept, names_options, percent, short
 
 
 class VarianceComponentsDisplay:
@@ -101,6 +101,7 @@ class VarianceComponentsDisplay:
         display = cls(shares, intervals=table, coverage=coverage)
         return display.plot(ax=ax, **bar_options)
 
+    @names_options
     def plot(self, *, ax: Any = None, **bar_options: Any) -> Self:
         """Draw it.
 
