@@ -16,7 +16,6 @@ from skglmm._fitted.several import (
     rows_factor,
     several_intervals,
 )
-from skglmm._fixed.parts import resolve_part
 from skglmm._reading.by_class import by_class, check_by_class
 from skglmm._reading.target import read_classes
 from skglmm._reading.words import plain
@@ -244,7 +243,7 @@ class MixedLogisticRegressor(ClassesMixin, ClassifierMixin, BaseMixedModel):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        linear = resolve_part(self.fixed_effects) is None
+        linear = isinstance(self.fixed_effects, str | list | None)
         tags.classifier_tags.multi_class = linear and self.missing == "error"
         return tags
 

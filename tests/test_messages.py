@@ -275,8 +275,8 @@ ERRORS = {
     "three classes and missing values": (
         lambda: MixedLogisticRegressor("g", missing="model").fit(X, np.arange(N) % 3),
         "Only binary classification is supported. The type of the target is "
-        "multiclass. y has 3 classes, and missing='model' goes with two only: leave it at its "
-        "default, or keep two classes.",
+        "multiclass. y has 3 classes, and missing='model' goes with two only: leave "
+        "it at its default, or keep two classes.",
     ),
     "one class": (
         lambda: MixedLogisticRegressor("g").fit(X, np.zeros(N)),

@@ -92,8 +92,8 @@ def check_by_class(model, inputs: Inputs, part):
         if given:
             raise ValueError(
                 "Only binary classification is supported. The type of the target is "
-                f"multiclass. y has {k} classes, and {what} goes with two only: leave it at its "
-                "default, or keep two classes."
+                f"multiclass. y has {k} classes, and {what} goes with two only: leave "
+                "it at its default, or keep two classes."
             )
 
 

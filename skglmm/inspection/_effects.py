@@ -151,10 +151,9 @@ class EffectsDisplay:
             curves.append(grid.curve(_POPULATION, {}, "population", coverage))
         if not curves:
             raise ValueError("There is nothing to draw: name levels, or population.")
-        name = column if isinstance(column, str) else f"column {column}"
         display = cls(
             pd.concat(curves, ignore_index=True),
-            column=name,
+            column=column if isinstance(column, str) else f"column {column}",
             factor=factor,
             coverage=coverage,
             response=response,
