@@ -44,15 +44,18 @@ def by_class(inputs: Inputs, fit_intercept: bool) -> Inputs:
     inputs : Inputs
         Columns and effects stand class by class, beginning with the second.
     """
-    n, k = len(inputs.y), len(inputs.classes)
+    classes = np.asarray(inputs.classes)
+    n, k = len(inputs.y), len(classes)
     ones, n_fixed = np.ones((n, 1)), len(inputs.names)
-    fixed = [ones] * fit_intercept + [inputs.matrix[:, :n_fixed]]
+    fixed, rest = inputs.matrix[:, :n_fixed], inputs.matrix[:, n_fixed:]
     names = ("Intercept",) * fit_intercept + inputs.names
-    rest = [] if fit_intercept else [ones]
-    fixed, rest = np.hstack(fixed), np.hstack([*rest, inputs.matrix[:, n_fixed:]])
+    if fit_intercept:
+        fixed = np.hstack([ones, fixed])
+    else:
+        rest = np.hstack([ones, rest])
     matrix = np.hstack([apart(fixed, k), apart(rest, k)])
     places = _places(inputs, fit_intercept, fixed.shape[1], rest.shape[1], k)
-    labels = [str(label) for label in inputs.classes[1:]]
+    labels = [str(label) for label in classes[1:]]
     terms = tuple(
         replace(term_by_class(term, labels), slopes=at, intercept=False, n_sets=1)
         for term, at in zip(inputs.terms, places, strict=True)
@@ -83,7 +86,7 @@ def by_class(inputs: Inputs, fit_intercept: bool) -> Inputs:
 
 def check_by_class(model, inputs: Inputs, part):
     """Refuse what more than two classes do not go with."""
-    k = len(inputs.classes)
+    k = len(np.asarray(inputs.classes))
     for given, what in (
         (part is not None, f"fixed_effects={model.fixed_effects!r}"),
         (model.missing != "error", f"missing={model.missing!r}"),
